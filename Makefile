@@ -1,0 +1,81 @@
+# `make` explains itself: a target is listed with the text after its two hashes.
+.DEFAULT_GOAL := help
+.PHONY: setup run demo test check lint types arch docs openapi bench measure dist lock clean help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Any Python from 3.11 on: `make setup PYTHON=python3.13`.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(name))))
+BIN := .venv/bin
+ESSAYS ?= examples/class-9b
+PIPELINE ?= nlp
+
+# A stamp is touched when its step is done, so `setup` costs nothing until what it depends on changes.
+ENVIRONMENT := .venv/.environment
+INSTALLED := .venv/.installed
+
+$(BIN)/uv: scripts/uv.txt
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("HuleEdu needs Python 3.11 or newer: make setup PYTHON=...")'
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/uv.txt
+	@touch $@
+
+$(ENVIRONMENT): requirements.lock $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@touch $@
+
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py scripts/build_dictionaries.py $(wildcard dictionaries/*.json)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(INSTALLED) ## the environment from the lock, the dictionaries, the package (only what has changed)
+
+run: setup ## start the server at http://127.0.0.1:4001, data in ./huleedu-data
+	$(BIN)/huleedu serve
+
+demo: setup ## assess a class of twelve essays and print what was found (ESSAYS=, PIPELINE=)
+	$(BIN)/huleedu assess $(ESSAYS) --pipeline $(PIPELINE)
+
+test: setup ## all tests (ARGS= goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types arch ## what the code must satisfy: lint, types, layers, generated documents fresh
+	$(BIN)/python scripts/reference.py --check
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+arch: setup ## import-linter: the layers
+	$(BIN)/lint-imports
+
+docs: setup ## write docs/reference/ again from the code
+	$(BIN)/python scripts/reference.py
+
+openapi: setup ## write docs/reference/openapi.json only
+	$(BIN)/python scripts/reference.py openapi.json
+
+bench: setup ## each figure beside a baseline of the same run
+	for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+measure: setup ## the shape of the code in figures
+	$(BIN)/python scripts/measure.py
+
+dist: setup ## wheel and source distribution in dist/
+	rm -rf dist
+	$(BIN)/uv build --python $(BIN)/python --no-build-isolation --out-dir dist
+
+lock: $(BIN)/uv ## requirements.lock from pyproject.toml (UPGRADE=1: to the newest releases)
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
+	    $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" --output-file requirements.lock
+	! grep -n '://' requirements.lock
+
+clean: ## remove what make made; your data in ./huleedu-data stays
+	rm -rf .venv build dist dictionaries/node_modules src/huleedu/phases/spellcheck/data .hypothesis .*_cache
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12

@@ -1,0 +1,92 @@
+"""Write docs/reference/ from the code, or tell which of its pages no longer say what the code does.
+
+    python scripts/reference.py            write all pages
+    python scripts/reference.py cli.md     write one
+    python scripts/reference.py --check    write nothing; exit 1 and name the stale pages
+
+A page is a function without arguments that returns its text; a new one is a line in PAGES.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import typer.cli
+from typer.testing import CliRunner
+
+from huleedu import cli
+from huleedu.lifecycle import model as lifecycle
+from huleedu.platform.settings import Settings
+
+FOLDER = Path(__file__).parents[1] / "docs/reference"
+NOTE = "Generated from the code by `make docs`; do not edit.\n"
+
+
+def printed(app: typer.Typer, *words: str) -> str:
+    """What a command prints, undecorated and unwrapped, whatever terminal this runs in."""
+    result = CliRunner().invoke(app, words, env={"COLUMNS": "200", "NO_COLOR": "1"}, catch_exceptions=False)
+    if result.exit_code:
+        sys.exit(f"{' '.join(words)} failed:\n{result.output}")
+    return result.stdout
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    return "".join("| " + " | ".join(row) + " |\n" for row in [head, ["---"] * len(head), *rows])
+
+
+def commands() -> str:
+    return NOTE + "\n" + printed(typer.cli.app, "huleedu.cli", "utils", "docs", "--name", "huleedu")
+
+
+def topology() -> str:
+    return f"# The straight line\n\n{NOTE}\n{printed(cli.app, 'topology')}"
+
+
+def openapi() -> str:
+    return printed(cli.app, "openapi")
+
+
+def settings() -> str:
+    prefix = Settings.model_config.get("env_prefix", "")
+    rows = [
+        (f"`{prefix}{name}`".upper(), f"`{field.default}`", (field.description or "").replace("|", "\\|"))
+        for name, field in Settings.model_fields.items()
+    ]
+    return f"# Settings\n\n{NOTE}\n{table(('variable', 'if not given', 'meaning'), rows)}"
+
+
+def essay_states() -> str:
+    rows = [(f"`{state}`", event, f"`{after}`") for (state, event), after in lifecycle.TRANSITIONS.items()]
+    return f"# The life of an essay in a phase\n\n{NOTE}\n{table(('in state', 'on', 'becomes'), rows)}"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": commands,
+    "lifecycle.md": essay_states,
+    "openapi.json": openapi,
+    "settings.md": settings,
+    "topology.md": topology,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help=f"of {', '.join(PAGES)} (all, if none is named)")
+    parser.add_argument("--check", action="store_true", help="compare only")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.pages) - set(PAGES):
+        parser.error(f"no such page: {', '.join(sorted(unknown))}")
+    texts = {FOLDER / name: f"{PAGES[name]().strip()}\n" for name in chosen.pages or PAGES}
+    stale = [path for path, text in texts.items() if not path.is_file() or path.read_text("utf-8") != text]
+    if chosen.check and stale:
+        sys.exit(f"make docs would change {', '.join(path.name for path in stale)}")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path in stale:
+        path.write_text(texts[path], "utf-8")
+        print(f"wrote {path.relative_to(FOLDER.parents[1])}")
+
+
+if __name__ == "__main__":
+    main()
