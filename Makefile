@@ -24,7 +24,9 @@ $(ENVIRONMENT): requirements.lock $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	@touch $@
 
-$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py scripts/build_dictionaries.py $(wildcard dictionaries/*.json)
+DICTIONARIES := scripts/build_dictionaries.py dictionaries/package-lock.json $(wildcard src/huleedu/phases/spellcheck/*.py)
+
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

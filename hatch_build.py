@@ -19,7 +19,7 @@ class DictionariesHook(BuildHookInterface[BuilderConfig]):
     def dependencies(self) -> list[str]:
         if self._from_sdist():
             return []
-        return ["chunspell==2.0.5", "symspellpy==6.10.1", "wordfreq==3.1.1"]
+        return ["chunspell==2.0.5", "wordfreq==3.1.1"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 hatchling's signature
         if not self._from_sdist():
