@@ -56,7 +56,7 @@ types: setup ## mypy --strict
 	$(BIN)/mypy
 
 arch: setup ## import-linter: the layers
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 docs: setup ## write docs/reference/ again from the code
 	$(BIN)/python scripts/reference.py

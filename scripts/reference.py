@@ -11,8 +11,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import typer.cli
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from huleedu import cli
@@ -49,12 +52,23 @@ def openapi() -> str:
 
 
 def settings() -> str:
-    prefix = Settings.model_config.get("env_prefix", "")
-    rows = [
-        (f"`{prefix}{name}`".upper(), f"`{field.default}`", (field.description or "").replace("|", "\\|"))
-        for name, field in Settings.model_fields.items()
-    ]
-    return f"# Settings\n\n{NOTE}\n{table(('variable', 'if not given', 'meaning'), rows)}"
+    head = ("variable", "also read from", "if not given", "values", "meaning")
+    rows = [setting(name, field) for name, field in Settings.model_fields.items()]
+    return f"# Settings\n\n{NOTE}\n{table(head, rows)}"
+
+
+def setting(name: str, field: FieldInfo) -> Iterable[str]:
+    alias = field.validation_alias
+    names = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else []
+    variable, *others = names or [f"{Settings.model_config.get('env_prefix', '')}{name}".upper()]
+    values = get_args(field.annotation) or [getattr(field.annotation, "__name__", str(field.annotation))]
+    return (
+        f"`{variable}`",
+        ", ".join(f"`{other}`" for other in others),
+        f"`{field.default}`",
+        ", ".join(str(value) for value in values),
+        (field.description or "").replace("|", "\\|"),
+    )
 
 
 def essay_states() -> str:
