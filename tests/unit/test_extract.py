@@ -1,0 +1,178 @@
+import contextlib
+import io
+import unicodedata
+from itertools import count
+
+import docx as writer
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from huleedu.contracts.essay import RefusalCode
+from huleedu.files.extract import OUTPUT_CAP, Unreadable, extract
+from huleedu.platform.workers import Workers
+
+ESSAY = "Förra året åkte Åsa till Ängelholm.\n\nDet var – som hon sa – ”över all förväntan”."
+
+
+def pdf(*pages: list[tuple[int, int, str]], trailer: str = "") -> bytes:
+    """A PDF of one font; a page is a list of (x, y, text)."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
+    kids = []
+    for page in pages:
+        content = "\n".join(f"BT /F 12 Tf {x} {y} Td ({text}) Tj ET" for x, y, text in page)
+        objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
+        font = f"/Resources << /Font << /F 3 0 R >> >> /Contents {len(objects)} 0 R"
+        objects.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] {font} >>")
+        kids.append(f"{len(objects)} 0 R")
+    objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
+    body = "%PDF-1.4\n" + "".join(f"{number} 0 obj\n{text}\nendobj\n" for number, text in zip(count(1), objects))
+    return f"{body}trailer\n<< /Size {len(objects) + 1} /Root 1 0 R {trailer} >>\n%%EOF".encode("latin-1")
+
+
+def column(*lines: str, top: int = 770) -> list[tuple[int, int, str]]:
+    return [(72, top - 14 * number, line) for number, line in enumerate(lines)]
+
+
+def refusal(data: bytes, file_name: str) -> Unreadable:
+    with pytest.raises(Unreadable) as refused:
+        extract(data, file_name)
+    return refused.value
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+def test_swedish_letters_survive_every_common_encoding(encoding: str) -> None:
+    assert extract(ESSAY.replace("\n", "\r\n").encode(encoding), "essay.txt") == ESSAY
+
+
+@given(st.text(st.characters(codec="cp1252", categories=["L", "P", "Zs"]), min_size=1).filter(str.strip))
+def test_utf_8_is_taken_for_what_it_is(text: str) -> None:
+    plain = text.replace("\xad", "")
+    assert extract(b"- " + text.encode() + b" -", "a.txt") == unicodedata.normalize("NFC", f"- {plain} -")
+
+
+def test_latin_1_and_a_damaged_letter_in_utf_8() -> None:
+    assert extract("på en ö, där är ån".encode("latin-1"), "essay") == "på en ö, där är ån"
+    assert extract("två öar i ån".encode().replace(b"\xa5n", b"n"), "essay.txt") == "två öar i \ufffdn"
+
+
+def test_what_nobody_sees_is_taken_out() -> None:
+    text = "\ufeff\n a\u030angest\0 och\xad soft\u200b\u2028new\rline\fpage\x1b \n\n"
+    assert extract(text.encode(), "x.txt") == "ångest och soft\nnew\nline\npage"
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "code"),
+    [
+        (b"", "a.txt", RefusalCode.EMPTY_CONTENT),
+        (b" \r\n\t\0", "a.txt", RefusalCode.EMPTY_CONTENT),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "a.docx", RefusalCode.UNSUPPORTED_TYPE),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
+            "a.docx",
+            RefusalCode.ENCRYPTED_FILE_UNSUPPORTED,
+        ),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "a.docx", RefusalCode.UNSUPPORTED_TYPE),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "photo.txt", RefusalCode.UNSUPPORTED_TYPE),
+        (b"{\\rtf1 My dog}", "a.txt", RefusalCode.UNSUPPORTED_TYPE),
+        (b"name,class\nAnna,9B\n", "roster.csv", RefusalCode.UNSUPPORTED_TYPE),
+        (bytes(range(256)) * 8, "a.txt", RefusalCode.UNSUPPORTED_TYPE),
+        (bytes(range(256)) * 8, "a.pdf", RefusalCode.TEXT_EXTRACTION_FAILED),
+        (b"PK\x03\x04 cut off", "a.docx", RefusalCode.TEXT_EXTRACTION_FAILED),
+        (b"%PDF-1.7 cut off", "a.pdf", RefusalCode.TEXT_EXTRACTION_FAILED),
+        (pdf([]), "scan.pdf", RefusalCode.TEXT_EXTRACTION_FAILED),
+        (pdf(*[[] for _ in range(101)]), "book.pdf", RefusalCode.CONTENT_TOO_LONG),
+        (b"a " * OUTPUT_CAP, "a.txt", RefusalCode.CONTENT_TOO_LONG),
+    ],
+)
+def test_what_is_no_essay_is_refused_with_its_reason(data: bytes, name: str, code: RefusalCode) -> None:
+    error = refusal(data, name)
+    assert error.code is code
+    assert error.detail.endswith(".")
+
+
+def test_the_content_decides_and_not_the_name() -> None:
+    essay = writer.Document()
+    essay.add_paragraph(ESSAY)
+    essay.save(buffer := io.BytesIO())
+    assert extract(buffer.getvalue(), "essay.txt") == ESSAY
+    assert extract(pdf(column("An essay.")), "essay.docx") == "An essay."
+    assert extract(ESSAY.encode(), "essay.pdf") == ESSAY
+
+
+def test_printed_lines_become_paragraphs_again() -> None:
+    first = column(
+        "My summer",
+        "Last summer I went to the sea with my",
+        "family. It was a long train journey and we",
+        "came home late.",
+        "The next day began with the same rain as",
+        "the one before, so we stayed in the tent.",
+    )
+    second = [
+        (72, 770, "it rained all night."),
+        (90, 756, "Then came the sun. It stayed as long as we"),
+        (72, 742, "did."),
+    ]
+    assert extract(pdf(first, second), "a.pdf").split("\n\n") == [
+        "My summer",
+        "Last summer I went to the sea with my family. It was a long train journey and we came home late.",
+        "The next day began with the same rain as the one before, so we stayed in the tent. it rained all night.",
+        "Then came the sun. It stayed as long as we did.",
+    ]
+
+
+def test_a_larger_gap_parts_paragraphs_even_when_lines_are_full() -> None:
+    lines = column("one two three four five.", "Six seven eight nine ten.") + column(
+        "One two three four five.", top=720
+    )
+    assert (
+        extract(pdf(lines), "a.pdf") == "one two three four five. Six seven eight nine ten.\n\nOne two three four five."
+    )
+
+
+def test_words_broken_at_the_end_of_a_line_are_mended() -> None:
+    lines = column(
+        "an exam-", "ple of a well-", "known first-", "and second-year EU-", "rule - 1990-", "2000, and his moth-"
+    )
+    assert extract(pdf(lines, column("er, a non-", "sense: nonsense on a help-", "line (help-line).")), "a.pdf") == (
+        "an example of a well-known first- and second-year EU-rule - 1990-2000, and his mother, "
+        "a nonsense: nonsense on a help-line (help-line)."
+    )
+
+
+def test_page_numbers_and_running_heads_are_left_out() -> None:
+    pages = [[(72, 800, f"Anna, 9B, page {n}"), *column(f"Page text {n}."), (300, 40, f"{n} (3)")] for n in (1, 2, 3)]
+    assert extract(pdf(*pages), "a.pdf").replace("\n\n", " ") == "Page text 1. Page text 2. Page text 3."
+
+
+async def test_a_refusal_comes_whole_out_of_a_limited_process() -> None:
+    workers = Workers(count=1, memory_mib=256)
+    await workers.start()
+    assert await workers.run(extract, pdf(column("An essay.")), "a.pdf", timeout_s=50) == "An essay."
+    with pytest.raises(Unreadable) as refused:
+        await workers.run(extract, b"", "a.pdf", timeout_s=50)
+    await workers.aclose()
+    assert (refused.value.code, refused.value.detail) == (RefusalCode.EMPTY_CONTENT, "The file is empty.")
+
+
+def samples() -> list[bytes]:
+    essay = writer.Document()
+    essay.add_paragraph(ESSAY)
+    essay.save(buffer := io.BytesIO())
+    return [buffer.getvalue(), pdf(column("My dog is old.", "It sleeps.")), ESSAY.encode("utf-16")]
+
+
+SAMPLES = samples()
+
+
+@given(st.sampled_from(SAMPLES), st.data())
+def test_whatever_is_broken_in_a_file_it_is_read_or_refused(sample: bytes, data: st.DataObject) -> None:
+    broken = bytearray(sample)
+    for _ in range(data.draw(st.integers(1, 8))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(broken)))
+    with contextlib.suppress(Unreadable):
+        text = extract(bytes(broken[: len(broken) - cut // 4]), "a.docx")
+        assert text == unicodedata.normalize("NFC", text).strip()
+        assert not {"\0", "\r", "\x7f"} & set(text)
