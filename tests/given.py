@@ -1,0 +1,58 @@
+"""What tests are given: a whole platform in a directory of its own, and time that passes when somebody waits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from typing_extensions import override
+
+from huleedu.platform.app import Platform
+from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.blobs.files import FileBlobs
+from huleedu.platform.clock import Clock, ManualClock
+from huleedu.platform.db import Db, metadata
+from huleedu.platform.keys import Keys
+from huleedu.platform.log.embedded import EmbeddedLog
+from huleedu.platform.settings import Settings
+
+
+class Stuck(BaseException):
+    """Somebody waited so often that it will never end; no handler takes this for an error of its own."""
+
+
+class RestlessClock(ManualClock):
+    """Time passes as soon as somebody waits for it, so that back-offs cost nothing."""
+
+    def __init__(self, patience: int = 3_000) -> None:
+        super().__init__()
+        self.waits = 0
+        self._patience = patience
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        self.waits += 1
+        if self.waits > self._patience:
+            raise Stuck
+        self.move(seconds)
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def opened(directory: Path, clock: Clock, database: type[Db] = Db) -> AsyncIterator[Platform]:
+    """Open the embedded platform on this directory, with every table that was imported."""
+    path = directory / "huleedu.db"
+    engine = create_engine(f"sqlite:///{path}")
+    metadata.create_all(engine)
+    engine.dispose()
+    db = database(path, clock)
+    await db.start()
+    backplane = MemoryBackplane("test")
+    await backplane.start()
+    blobs = FileBlobs(directory / "blobs")
+    try:
+        yield Platform(Settings(), Keys.of(directory), clock, db, EmbeddedLog(db), backplane, blobs)
+    finally:
+        await backplane.aclose()
+        await db.close()
