@@ -38,8 +38,8 @@ PERSON_I = re.compile(r"i(?:'\w+)?")
 NOTICE = """\
 en.words and sv.words are derived from wordfreq {wordfreq} (Robyn Speer; data CC BY-SA 4.0,
 https://github.com/rspeer/wordfreq): the words that the dictionaries here accept, with their frequencies, under the
-same licence (CC BY-SA 4.0). wordfreq's sources: Wikipedia, OpenSubtitles 2018, Google Books Ngrams, Common Crawl and
-others as its documentation lists them. en.index and sv.index are made from these lists.
+same licence (CC BY-SA 4.0), and an index of them. wordfreq's sources: Wikipedia, OpenSubtitles 2018, Google Books,
+Common Crawl and others as its documentation lists them.
 The dictionaries are those of the npm packages dictionary-en, dictionary-en-gb and dictionary-sv, unchanged; their
 licences lie beside them.
 """
@@ -55,7 +55,7 @@ def fetch() -> dict[str, str]:
     npm = shutil.which("npm")
     if npm is None:
         raise SystemExit("npm is needed to fetch the dictionaries: install Node.js 20 or newer")
-    subprocess.run([npm, "ci", "--silent"], cwd=PACKAGES, check=True)  # noqa: S603  a fixed command
+    subprocess.run([npm, "ci", "--silent"], cwd=PACKAGES, check=True)
     versions = {}
     for name in (name for names in DICTIONARIES.values() for name in names):
         package = PACKAGES / "node_modules" / f"dictionary-{name}"
@@ -100,11 +100,9 @@ def proposals(language: str) -> Iterator[tuple[str, float]]:
 
 
 def write_words(language: str) -> int:
-    """Write the words of a language, one a line with 100 times their Zipf frequency, and their index."""
-    words = sorted(proposals(language), key=lambda entry: (entry[0].lower(), entry[0]))
-    lines = "".join(f"{word}\t{round(zipf * 100)}\n" for word, zipf in words)
-    (DATA / f"{language}.words").write_text(lines, "utf-8")
-    (DATA / f"{language}.index").write_bytes(index.build([word.lower() for word, _ in words], language))
+    """Write the words of a language with their frequencies and index; return how many."""
+    words = list(proposals(language))
+    (DATA / f"{language}.words").write_bytes(index.build(words, language))
     return len(words)
 
 

@@ -24,11 +24,12 @@ _LATIN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ɏ]+(?:['-][A-Za-zÀ-ÖØ-öø-ɏ]+)*"
 _PLAIN = str.maketrans(dict.fromkeys("’‘ʼ´`", "'") | dict.fromkeys("‐‑", "-"))  # noqa: RUF001
 _UNSEEN = re.compile(f"[{_JOINERS}]")
 
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|\n")
+_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Za-zÅÄÖåäö]|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|etc|e\.g|i\.e|vs|approx|"
     r"t\.ex|bl\.a|m\.m|d\.v\.s|dvs|osv|ca|kl|nr|s\.k))\.$"
 )
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|(?<=.)$)")
 _WRAPPED_AT = 100  # no line of a text wrapped by hand is longer; in other texts a line is a paragraph
 
 
@@ -38,12 +39,14 @@ class Token:
 
     `plain` is the word as dictionaries write it: composed (NFC), apostrophes and hyphens straight, nothing unseen.
     `word` is false for what is not spelled with Latin letters only: numbers, addresses, other scripts.
+    `address` is true for what is no language: web and mail addresses, tags.
     """
 
     start: int
     end: int
     plain: str
     word: bool
+    address: bool = False
 
 
 @lru_cache(maxsize=1 << 14)
@@ -58,7 +61,7 @@ def tokens(text: str) -> Iterator[Token]:
         if match["word"]:
             yield Token(match.start(), match.end(), *_plain(match[0]))
         else:
-            yield Token(match.start(), match.end(), match[0], word=False)
+            yield Token(match.start(), match.end(), match[0], word=False, address=True)
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -70,7 +73,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
     for start, end in paragraphs(text):
         at = start
         for match in _END.finditer(text, start, end):
-            if match[0] != "\n" and _ends(text, match, at):
+            if _ends(text, match, at):
                 spans.append((at, match.end()))
                 at = match.end()
         spans.append((at, end))
@@ -92,14 +95,16 @@ def paragraphs(text: str) -> list[tuple[int, int]]:
 
     A text counts as wrapped by hand when no line is longer than 100 characters and most lines stop in mid-sentence.
     """
-    lines = [line for line in text.splitlines() if line.strip()]
-    broken = sum(not line.rstrip().endswith((".", "!", "?", ":", "…", '"', "”")) for line in lines[:-1])
-    wrapped = all(len(line) <= _WRAPPED_AT for line in lines) and broken * 2 > len(lines) - 1
-    gap = r"\n[^\S\n]*(?:\n\s*|$)" if wrapped else r"\s*\n\s*"
+    lines = _LINE.findall(text)
+    filled = [line.rstrip() for line in lines if line.strip()]
+    broken = sum(not line.endswith((".", "!", "?", ":", "…", '"', "”")) for line in filled[:-1])
+    wrapped = all(len(line) <= _WRAPPED_AT for line in filled) and broken * 2 > len(filled) - 1
     spans: list[tuple[int, int]] = []
-    at = 0
-    for match in re.finditer(gap, text.replace("\r", " ")):
-        spans.append((at, match.start()))
-        at = match.end()
-    spans.append((at, len(text)))
-    return [(start, end) for start, end in spans if text[start:end].strip()]
+    at, joins = 0, False
+    for line in lines:
+        end = at + len(line)
+        if line.strip():
+            spans.append((spans.pop()[0], end) if joins else (at, end))
+        joins = wrapped and bool(line.strip())
+        at = end
+    return spans

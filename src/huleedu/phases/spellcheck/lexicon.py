@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import hunspell
 from rapidfuzz.distance import OSA
@@ -16,10 +15,12 @@ from huleedu.phases.spellcheck.index import DISTANCE, Index
 from huleedu.phases.spellcheck.sound import sound
 
 DATA = Path(__file__).parent / "data"
+HABITS = Path(__file__).parent / "habits.txt"
 _DICTIONARIES = {"en": ("en", "en-gb"), "sv": ("sv",)}
 _LONGEST = 40  # letters; what is longer is no misspelled word
 _HEARD_ZIPF = 2.5  # words at any distance that sound alike are proposed from this frequency on: about 25,000
 _PART_ZIPF = 3.6  # frequency of both parts of a word to be written apart: about 8,000 words
+_ENDINGS = {"verb": ("ed",), "noun": ("s",), "adjective": ("er", "est")}
 _LETTERS_ALONE = {"en": {"a", "i"}, "sv": {"i", "å", "ö"}}
 
 
@@ -30,7 +31,6 @@ class Candidate:
     written: str
     zipf: float
     split: bool = False
-    irregular: bool = False
 
 
 class Lexicon:
@@ -42,16 +42,17 @@ class Lexicon:
             hunspell.Hunspell(name, hunspell_data_dir=str(DATA), system_encoding="UTF-8")
             for name in _DICTIONARIES[language]
         ]
-        lines = (DATA / f"{language}.words").read_text("utf-8").splitlines()
-        entries = [line.split("\t") for line in lines]
-        self._words = [word for word, _ in entries]
-        self._zipf = array("H", (int(zipf) for _, zipf in entries))
-        self._index = Index(DATA / f"{language}.index", language)
-        self._irregular = _regularised() if language == "en" else {}
+        self._words = Index(DATA / f"{language}.words", language)
+        self._habits = _habits() if language == "en" else {}
+        self._modern = _modern() if language == "en" else frozenset()
 
     def knows(self, word: str) -> bool:
         """Whether one of the dictionaries accepts the word as it is written."""
-        return any(check.spell(word) for check in self._checks)
+        return any(check.spell(word) for check in self._checks) or word.lower() in self._modern
+
+    def names(self, word: str) -> bool:
+        """Whether the dictionaries have the word as a name: with a capital by nature, not by its place."""
+        return any(stem[:1].isupper() for check in self._checks for stem in check.stem(word))
 
     def variants(self, word: str) -> tuple[bool, ...]:
         """Whether each dictionary accepts the word: for English the American, then the British."""
@@ -59,24 +60,30 @@ class Lexicon:
 
     def zipf(self, word: str) -> float:
         """Return the frequency of a word, in any case; 0 for one that is never proposed."""
-        lower = word.lower()
-        at = bisect_left(self._words, lower, key=str.lower)
-        found = at < len(self._words) and self._words[at].lower() == lower
-        return self._zipf[at] / 100 if found else 0.0
+        number = self._words.find(word.lower())
+        return 0.0 if number is None else self._words.zipf(number)
+
+    def certain(self, word: str) -> tuple[str, ...]:
+        """Return what to write for a word that is wrong in a way all pupils share; past tense before participle."""
+        if self.language == "en" and word.endswith("ys") and self.knows(plural := f"{word[:-2]}ies"):
+            return (plural,)
+        return self._habits[word].right if word in self._habits else ()
+
+    def regularised(self, word: str) -> bool:
+        """Whether a word is an irregular one inflected as if it were regular."""
+        return word in self._habits and self._habits[word].regular
 
     def candidates(self, word: str) -> Iterator[Candidate]:
         """Yield what a word in small letters may have been meant for, in no order."""
         if len(word) > _LONGEST:
             return
         key = sound(word, self.language).key
-        for number in self._index.near(word):
-            written, zipf = self._words[number], self._zipf[number] / 100
+        for number in self._words.near(word):
+            written, zipf = self._words[number], self._words.zipf(number)
             lower = written.lower()
             near = OSA.distance(word, lower, score_cutoff=DISTANCE) <= DISTANCE
             if near or (zipf >= _HEARD_ZIPF and sound(lower, self.language).key == key):
-                yield Candidate(written, zipf, irregular=lower in self._irregular.get(word, ()))
-        for written in self._irregular.get(word, ()):
-            yield Candidate(written, self.zipf(written), irregular=True)
+                yield Candidate(written, zipf)
         yield from self._splits(word)
 
     def _splits(self, word: str) -> Iterator[Candidate]:
@@ -92,30 +99,46 @@ class Lexicon:
         return self.zipf(part)
 
 
-def _regularised() -> dict[str, tuple[str, ...]]:
-    """Return the regular forms that irregular words have not, each with what to write: buyed -> bought."""
-    forms: dict[str, tuple[str, ...]] = {}
-    for line in (Path(__file__).parent / "irregular.txt").read_text("utf-8").splitlines():
+class Habit(NamedTuple):
+    """What to write, and whether what was written is a regular form that the word has not."""
+
+    right: tuple[str, ...]
+    regular: bool = False
+
+
+def _habits() -> dict[str, Habit]:
+    """Return what pupils make regular, or write as one, and what to write instead: buyed -> bought, alot -> a lot."""
+    forms: dict[str, Habit] = {}
+    for line in HABITS.read_text("utf-8").splitlines():
         if line.startswith("#"):
             continue
         kind, base, *right = line.split()
-        for ending in ("ed",) if kind == "verb" else ("s",) if kind == "noun" else ("er", "est"):
-            wanted = tuple(right) if kind != "adjective" else (right["er est".split().index(ending)],)
-            for form in _inflected(base, ending):
-                if form not in wanted and form != base:
-                    forms[form] = forms.get(form, ()) + wanted
+        if kind == "word":
+            forms[base] = Habit(tuple(right))
+        if kind == "apart":
+            forms["".join((base, *right))] = Habit((" ".join((base, *right)),))
+        for number, ending in enumerate(_ENDINGS.get(kind, ())):
+            wanted = tuple(right) if kind != "adjective" else (right[number],)
+            for form in _inflected(base, ending) - {base, *wanted}:
+                forms[form] = Habit(tuple(dict.fromkeys((*forms.get(form, Habit(())).right, *wanted))), regular=True)
     return forms
+
+
+def _modern() -> frozenset[str]:
+    """Return the words that are younger than the dictionaries, in small letters."""
+    lines = HABITS.read_text("utf-8").splitlines()
+    return frozenset(word for line in lines if line.startswith("known ") for word in line.lower().split()[1:])
 
 
 def _inflected(base: str, ending: str) -> set[str]:
     """Return the ways in which a pupil may add a regular ending."""
-    forms = {base + ending, base + base[-1] + ending}
+    if ending == "s":
+        return {base + "s", base + "es"}
     if base.endswith("e"):
-        forms = {base + ending[1:] if ending[0] == "e" else base + ending}
+        return {base + ending[1:]}
+    forms = {base + ending, base + base[-1] + ending}
     if base.endswith("y"):
         forms.add(base[:-1] + "i" + ending)
-    if ending == "s":
-        forms = {base + "s", base + "es"}
     return forms
 
 

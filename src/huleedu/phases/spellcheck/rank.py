@@ -18,6 +18,8 @@ from huleedu.phases.spellcheck.lexicon import Candidate, lexicon
 from huleedu.phases.spellcheck.sound import sound
 
 WEIGHTS = Path(__file__).parent / "weights.json"
+_CERTAIN = 0.95  # the share of confidence of what is known to be meant; a guess, not fitted
+_PROPOSALS = 5
 _VOWELS = str.maketrans("", "", "aeiouyåäö")
 _APART = str.maketrans("", "", "'- ")
 
@@ -25,16 +27,16 @@ FEATURES = (
     "same_letters", "distance", "distance_beyond_1", "transposed", "doubled", "vowels_only", "anagram",
     "same_sound", "same_sound_key", "same_sounded_consonants", "sound_distance",
     "same_first", "same_last", "shared_start", "shared_end", "longer", "shorter", "jaro_winkler", "subsequence",
-    "zipf", "zipf_above_5", "split", "split_zipf", "irregular", "capital",
+    "zipf", "zipf_above_5", "split", "split_zipf", "capital",
 )  # fmt: skip
 
 
 class Ranked(NamedTuple):
-    """A candidate and the probability that it was meant, among the candidates."""
+    """A candidate and the probability that it was meant; `certain` if it is the known cure of a known habit."""
 
     written: str
     confidence: float
-    irregular: bool = False
+    certain: bool = False
 
 
 @lru_cache(maxsize=1 << 14)
@@ -72,7 +74,6 @@ def features(word: str, candidate: Candidate, language: str) -> tuple[float, ...
         max(candidate.zipf - 5, 0),
         candidate.split,
         candidate.split and candidate.zipf - 5,
-        candidate.irregular,
         candidate.written != meant,
     )
 
@@ -92,20 +93,28 @@ def score(values: Sequence[float]) -> float:
 @lru_cache(maxsize=1 << 12)  # a class makes the same mistakes again and again
 def ranked(word: str, language: str) -> tuple[Ranked, ...]:
     """Return up to five candidates for a word in small letters, best first."""
-    return order(word, lexicon(language).candidates(word), language)[:5]
+    words = lexicon(language)
+    certain = words.certain(word)
+    left = 1 - _CERTAIN if certain else 1.0
+    likely = [
+        Ranked(found.written, left * found.confidence)
+        for found in order(word, words.candidates(word), language)
+        if found.written not in certain
+    ]
+    known = [Ranked(written, _CERTAIN / len(certain), certain=True) for written in certain]
+    return tuple((known + likely)[:_PROPOSALS])
 
 
-def order(word: str, candidates: Iterable[Candidate], language: str) -> tuple[Ranked, ...]:
+def order(word: str, candidates: Iterable[Candidate], language: str) -> list[Ranked]:
     """Return the candidates, best first, each written form once."""
-    scored: dict[str, tuple[float, bool]] = {}
+    scores: dict[str, float] = {}
     for candidate in candidates:
         value = score(features(word, candidate, language))
-        if value > scored.get(candidate.written, (-math.inf, False))[0]:
-            scored[candidate.written] = value, candidate.irregular
-    if not scored:
-        return ()
-    best = max(value for value, _ in scored.values())
-    total = math.fsum(math.exp(value - best) for value, _ in scored.values())
+        scores[candidate.written] = max(value, scores.get(candidate.written, -math.inf))
+    if not scores:
+        return []
+    best = max(scores.values())
+    odds = {written: math.exp(value - best) for written, value in scores.items()}
+    total = math.fsum(odds.values())
     # The word itself decides a tie, so that the order is the same in every process.
-    by_score = sorted(scored.items(), key=lambda item: (-item[1][0], item[0]))
-    return tuple(Ranked(written, math.exp(value - best) / total, irregular) for written, (value, irregular) in by_score)
+    return [Ranked(written, odds[written] / total) for written in sorted(odds, key=lambda word: (-odds[word], word))]
