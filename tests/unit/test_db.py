@@ -1,0 +1,147 @@
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, MetaData, Table, insert, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from huleedu.platform.db import Db, ReadTx, Timestamp, Tx
+from huleedu.platform.errors import Retry
+
+tables = MetaData()
+thing = Table("thing", tables, Column("id", Integer, primary_key=True), Column("at", Timestamp))
+part = Table("part", tables, Column("thing", ForeignKey("thing.id", deferrable=True, initially="DEFERRED")))
+bulk = Table("bulk", tables, Column("bytes", LargeBinary))
+
+
+@pytest.fixture(autouse=True)
+async def _tables(db: Db) -> None:
+    await db.write(lambda tx: tables.create_all(tx._connection))
+
+
+def add(number: int) -> Callable[[Tx], int]:
+    def body(tx: Tx) -> int:
+        tx.announce(str(number))
+        return tx.execute(insert(thing).values(id=number))
+
+    return body
+
+
+def ids(tx: ReadTx) -> list[int]:
+    return list(tx.scalars(select(thing.c.id).order_by(thing.c.id)))
+
+
+async def together(db: Db, *bodies: Callable[[Tx], Any]) -> list[Any]:
+    """Have the bodies run in one group: all wait behind the one that runs first."""
+    begun, asked = threading.Event(), threading.Event()
+
+    def first(_tx: Tx) -> None:
+        begun.set()
+        asked.wait()
+
+    running = asyncio.ensure_future(db.write(first))
+    await asyncio.to_thread(begun.wait)
+    waiting = asyncio.gather(*(db.write(body) for body in bodies), return_exceptions=True)
+    await asyncio.sleep(0)  # each has asked
+    asked.set()
+    outcomes = await waiting
+    await asyncio.gather(running, return_exceptions=True)
+    return outcomes
+
+
+async def test_what_a_body_raises_is_its_callers_alone(db: Db) -> None:
+    def bad(tx: Tx) -> None:
+        add(2)(tx)
+        raise KeyError(2)
+
+    def empty(tx: Tx) -> None:
+        add(3)(tx)
+        next(iter(()))
+
+    with db.watch(["1", "2", "3", "4"]) as watch:
+        await watch.take()
+        outcomes = await together(db, add(1), bad, empty, add(4))
+        assert await watch.take() == {"1", "4"}
+    assert [outcomes[0], outcomes[3]] == [1, 1]
+    assert isinstance(outcomes[1], KeyError)
+    assert isinstance(outcomes[2], RuntimeError)
+    assert await db.read(ids) == [1, 4]
+
+
+async def test_a_failed_commit_fails_all_of_its_group_and_announces_nothing(db: Db) -> None:
+    with db.watch(["1", "2", "3"]) as watch:
+        await watch.take()
+        outcomes = await together(db, add(1), lambda tx: tx.execute(insert(part).values(thing=-1)), add(2))
+        assert [type(outcome) for outcome in outcomes] == [IntegrityError] * 3
+        assert await db.read(ids) == []
+        await db.write(add(3))
+        assert await watch.take() == {"3"}
+
+
+async def test_a_full_disk_passes_and_a_wrong_statement_does_not(db: Db) -> None:
+    def hog(tx: Tx) -> None:
+        pages = tx.scalar(text("PRAGMA page_count"))
+        tx.execute(text(f"PRAGMA max_page_count={pages + 2}"))
+        tx.execute(insert(bulk).values(bytes=bytes(1_000_000)))
+
+    outcomes = await together(db, hog, lambda tx: tx.execute(text("INSERT INTO nowhere VALUES (1)")))
+    assert isinstance(outcomes[0], Retry)
+    assert isinstance(outcomes[1], OperationalError)
+    await db.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")))
+    assert await db.write(add(1)) == 1
+
+
+async def test_a_caller_that_has_gone_hinders_nobody(db: Db) -> None:
+    gone = asyncio.ensure_future(db.write(add(1)))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await db.write(add(2))
+    assert await db.read(ids) == [1, 2]
+    assert gone.cancelled()
+
+
+async def test_a_read_sees_one_snapshot_and_cannot_write(db: Db) -> None:
+    seen, written = threading.Event(), threading.Event()
+
+    def twice(tx: ReadTx) -> list[list[int]]:
+        before = ids(tx)
+        seen.set()
+        written.wait()
+        return [before, ids(tx)]
+
+    await db.write(add(1))
+    reading = asyncio.ensure_future(db.read(twice))
+    await asyncio.to_thread(seen.wait)
+    await db.write(add(2))
+    written.set()
+    assert await reading == [[1], [1]]
+    with pytest.raises(OperationalError, match="readonly"):
+        await db.read(lambda tx: tx.all(insert(thing).values(id=3)))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await db.read(lambda _tx: next(iter(())))
+    assert await db.read(ids) == [1, 2]
+
+
+async def test_bodies_run_in_their_callers_context_and_moments_keep_their_zone(db: Db) -> None:
+    who = contextvars.ContextVar[str]("who")
+    who.set("the caller")
+    assert await db.write(lambda _tx: who.get()) == await db.read(lambda _tx: who.get()) == "the caller"
+    there = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    await db.write(lambda tx: tx.execute(insert(thing).values(id=1, at=there)))
+    back = await db.read(lambda tx: tx.scalar(select(thing.c.at)))
+    assert back == there
+    assert back.utcoffset() == timedelta(0)
+
+
+async def test_it_is_durable_and_says_when_it_is_closed(db: Db) -> None:
+    def pragmas(tx: Tx) -> list[object]:
+        return [tx.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous", "foreign_keys")]
+
+    assert await db.write(pragmas) == ["wal", 2, 1]
+    await db.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await db.write(add(1))
