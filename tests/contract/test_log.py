@@ -1,0 +1,149 @@
+"""What every adapter of the log does. An adapter to a broker joins `ADAPTERS`, and the same tests hold for it.
+
+Order is per (topic, key) and nothing more is asserted, so an adapter may mix topics and partitions as it likes.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from huleedu.contracts.batch import BatchErasureReportedV1, BatchPipelineCompletedV1, BatchStateChangedV1
+from huleedu.contracts.envelope import Event
+from huleedu.contracts.messages import TOPICS, decode
+from huleedu.platform.context import bound, new_id
+from huleedu.platform.db import Db, Tx
+from huleedu.platform.log import Consumer, Log, Record, store
+from huleedu.platform.log.embedded import EmbeddedLog
+from tests.service.world import CHANGED, COMPLETED, Lane, event, events, number
+
+ADAPTERS: dict[str, Callable[[Db], Log]] = {"embedded": EmbeddedLog}
+HEARD = [TOPICS[BatchStateChangedV1], TOPICS[BatchPipelineCompletedV1]]
+LANES: tuple[Lane, ...] = tuple((kind, key) for kind in (CHANGED, COMPLETED) for key in ("x", "y", "z"))
+
+
+@pytest.fixture(params=ADAPTERS)
+def log(request: pytest.FixtureRequest, db: Db) -> Log:
+    return ADAPTERS[request.param](db)
+
+
+async def say(db: Db, *messages: Event) -> None:
+    await db.write(lambda tx: store.append(tx, messages))
+
+
+async def commit(db: Db, group: str, records: Sequence[Record]) -> None:
+    await db.write(lambda tx: store.advance(tx, group, records))
+
+
+async def read(consumer: Consumer, count: int) -> list[Record]:
+    """Fetch until so many records have come."""
+    records: list[Record] = []
+    while len(records) < count:
+        fetched = await consumer.fetch()
+        assert 0 < len(fetched) <= 2_000
+        records += fetched
+    assert len(records) == count
+    return records
+
+
+def lanes(records: Sequence[Record]) -> dict[tuple[str, str], list[int]]:
+    """Return the numbers of each lane in the order in which they came."""
+    found = defaultdict(list)
+    for record in records:
+        found[record.topic, record.key].append(number(decode(record.topic, record.value).data))
+    return dict(found)
+
+
+def expected(numbers: range) -> dict[tuple[str, str], list[int]]:
+    return {(TOPICS[kind], key): list(numbers) for kind, key in LANES}
+
+
+async def test_a_new_group_reads_from_the_beginning_and_each_lane_in_order(log: Log, db: Db) -> None:
+    for start in range(0, 700, 100):
+        for lane in LANES:
+            await say(db, *events(lane, range(start, start + 100)))
+    await say(db, BatchErasureReportedV1(batch_id="x", service="not heard"))
+    async with log.consume("g", HEARD) as consumer:
+        records = await read(consumer, 4_200)
+    assert lanes(records) == expected(range(700))
+    places = defaultdict(list)
+    for record in records:
+        places[record.topic, record.partition].append(record.offset)
+    assert all(offsets == sorted(set(offsets)) for offsets in places.values())
+
+
+async def test_what_is_committed_is_not_read_again_and_what_is_not_is(log: Log, db: Db) -> None:
+    for numbered in range(10):
+        await say(db, *(event(lane, numbered) for lane in LANES))
+    async with log.consume("g", HEARD) as consumer:
+        done = (await read(consumer, 60))[:25]
+        await commit(db, "g", done)
+    async with log.consume("g", HEARD) as consumer:
+        rest = await read(consumer, 35)
+    assert lanes([*done, *rest]) == expected(range(10))
+    async with log.consume("another", HEARD) as consumer:
+        assert lanes(await read(consumer, 60)) == expected(range(10))
+
+
+async def test_an_older_assignment_commits_nothing(log: Log, db: Db) -> None:
+    await say(db, *events(LANES[0], range(3)))
+    async with log.consume("g", HEARD) as older:
+        old = await read(older, 3)
+    async with log.consume("other", HEARD), log.consume("g", HEARD) as newer:
+        new = await read(newer, 3)
+        with pytest.raises(store.Fenced):
+            await commit(db, "g", old)
+        await commit(db, "g", new[:1])
+    async with log.consume("g", HEARD) as newest:
+        assert lanes(await read(newest, 2)) == {(HEARD[0], "x"): [1, 2]}
+
+
+async def test_a_commit_wakes_the_waiting_and_a_rollback_does_not(log: Log, db: Db) -> None:
+    async with log.consume("g", HEARD[:1]) as consumer, log.consume("h", HEARD) as other:
+        waiting = asyncio.gather(consumer.fetch(), other.fetch())
+        with pytest.raises(KeyError):
+            await db.write(undone)
+        await say(db, event((COMPLETED, "y"), 1))
+        await say(db, event((CHANGED, "x"), 2))
+        first, second = await waiting
+        second += await read(other, 2 - len(second))
+    assert lanes(first) == {(HEARD[0], "x"): [2]}
+    assert lanes(second) == {(HEARD[0], "x"): [2], (HEARD[1], "y"): [1]}
+
+
+def undone(tx: Tx) -> None:
+    store.append(tx, events(LANES[0], range(9)))
+    raise KeyError
+
+
+async def test_a_consumer_goes_on_where_it_was_while_more_is_said(log: Log, db: Db) -> None:
+    async with log.consume("g", HEARD) as consumer:
+        records: list[Record] = []
+        for numbered in range(200):
+            await say(db, *(event(lane, numbered) for lane in LANES))
+            if numbered % 7 == 0:
+                records += await consumer.fetch()
+        records += await read(consumer, 1_200 - len(records))
+    assert lanes(records) == expected(range(200))
+
+
+async def test_an_event_travels_with_its_cause_and_keeps_its_id(log: Log, db: Db) -> None:
+    minted, correlation = new_id(), new_id()
+    with bound(service="gateway", user_id="ann", correlation_id=correlation, traceparent=f"00-{1:032x}-{2:016x}-01"):
+        await db.write(lambda tx: store.append(tx, [event(LANES[0], 7)], event_id=minted))
+    for group in ("g", "h"):
+        async with log.consume(group, HEARD) as consumer:
+            (record,) = await consumer.fetch()
+        envelope = decode(record.topic, record.value)
+        assert (envelope.event_id, envelope.correlation_id, envelope.user_id) == (minted, correlation, "ann")
+        assert (envelope.source_service, envelope.subject, record.key, envelope.version) == ("gateway", "x", "x", 7)
+        assert envelope.traceparent == f"00-{1:032x}-{2:016x}-01"
+
+
+async def test_bytes_that_mean_nothing_are_handed_on_as_they_are(log: Log, db: Db) -> None:
+    row = {"topic": HEARD[0], "key": "x", "envelope": '{"no": "envelope"', "at": db._clock.now()}
+    await db.write(lambda tx: tx.execute(store.outbox.insert().values(row)))
+    async with log.consume("g", HEARD) as consumer:
+        (record,) = await consumer.fetch()
+    assert (record.key, record.value) == ("x", b'{"no": "envelope"')
