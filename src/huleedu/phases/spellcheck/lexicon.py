@@ -21,6 +21,7 @@ _LONGEST = 40  # letters; what is longer is no misspelled word
 _HEARD_ZIPF = 2.5  # words at any distance that sound alike are proposed from this frequency on: about 25,000
 _PART_ZIPF = 3.6  # frequency of both parts of a word to be written apart: about 8,000 words
 _ENDINGS = {"verb": ("ed",), "noun": ("s",), "adjective": ("er", "est")}
+_ACCENTS = str.maketrans("éèêëïîàâçñôûÉ", "eeeeiiaacnouE")  # not å, ä, ö: those are Swedish words
 _LETTERS_ALONE = {"en": {"a", "i"}, "sv": {"i", "å", "ö"}}
 
 
@@ -47,8 +48,11 @@ class Lexicon:
         self._modern = _modern() if language == "en" else frozenset()
 
     def knows(self, word: str) -> bool:
-        """Whether one of the dictionaries accepts the word as it is written."""
-        return any(check.spell(word) for check in self._checks) or word.lower() in self._modern
+        """Whether the word is right as it is written; in English with or without its accents: café and cafe."""
+        if any(check.spell(word) for check in self._checks) or word.lower() in self._modern:
+            return True
+        plain = word.translate(_ACCENTS) if self.language == "en" else word
+        return plain != word and self.knows(plain)
 
     def names(self, word: str) -> bool:
         """Whether the dictionaries have the word as a name: with a capital by nature, not by its place."""
