@@ -18,7 +18,7 @@ KINDS = frozenset({
 })  # fmt: skip
 # Rules that are slow or were wrong on the examples: "9B" is no number of bytes, a back seat is no backseat.
 OFF = re.compile(r"SpellCheck|LongSentences|Expand\w+|CompoundNouns")
-CONFIDENCE = 0.6  # Harper gives none: about so many of its remarks on pupils' texts are right
+CONFIDENCE = 0.6  # Harper gives none; a guess, the same for all its rules
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
