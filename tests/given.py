@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine
 from typing_extensions import override
@@ -39,13 +41,23 @@ class RestlessClock(ManualClock):
         await asyncio.sleep(0)
 
 
+@cache
+def empty_database(_tables: frozenset[str]) -> bytes:
+    """Return a database file that has these tables; made in memory and once, because every test wants one."""
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        content: bytes = driver.serialize()
+    engine.dispose()
+    return content
+
+
 @asynccontextmanager
 async def opened(directory: Path, clock: Clock, database: type[Db] = Db) -> AsyncIterator[Platform]:
     """Open the embedded platform on this directory, with every table that was imported."""
     path = directory / "huleedu.db"
-    engine = create_engine(f"sqlite:///{path}")
-    metadata.create_all(engine)
-    engine.dispose()
+    path.write_bytes(empty_database(frozenset(metadata.tables)))
     db = database(path, clock)
     await db.start()
     backplane = MemoryBackplane("test")
