@@ -7,6 +7,7 @@ from typing import Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from huleedu.contracts.envelope import Event, Fact, Moment, Request
 from huleedu.contracts.phase import Language, PhaseName, PipelineExecutionStatus
@@ -98,6 +99,7 @@ class BatchStateChangedV1(Event):
     reason: str
 
     @property
+    @override
     def subject_version(self) -> int:
         """The batch's version: the orchestrator is its single writer."""
         return self.version

@@ -16,6 +16,9 @@ class Said(NamedTuple):
     by: tuple[str, ...]
 
 
+ERASERS = ("files", "lifecycle", "phases", "aggregator")
+"""The services that hold something of a batch and report when an erased one is gone."""
+
 MESSAGES: tuple[Said, ...] = (
     Said(batch.ClientBatchPipelineRequestV1, "huleedu.commands.batch.pipeline.v1", ("gateway",)),
     Said(batch.BatchPipelineCancelRequestedV1, "huleedu.commands.batch.pipeline_cancel.v1", ("gateway",)),
@@ -35,7 +38,7 @@ MESSAGES: tuple[Said, ...] = (
     Said(
         batch.BatchErasureReportedV1,
         "huleedu.batch.erasure.reported.v1",
-        ("files", "lifecycle", "phases", "aggregator"),
+        ERASERS,
     ),
     Said(notice.RecordParkedV1, "huleedu.platform.record.parked.v1", ("*",)),
 )

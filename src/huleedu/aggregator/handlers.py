@@ -1,0 +1,276 @@
+"""What the aggregator does: ask the owners, fold what happened into views and feeds, answer queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from huleedu.aggregator import store, views
+from huleedu.aggregator.model import EssayRow, PhaseRow
+from huleedu.contracts.batch import (
+    AggregatedBatchStatus,
+    BatchClientStatus,
+    BatchErasedV1,
+    BatchErasureReportedV1,
+    BatchPipelineCompletedV1,
+    BatchPipelineRejectedV1,
+    ProcessingPipelineState,
+)
+from huleedu.contracts.essay import (
+    EssayContentProvisionedV1,
+    EssayPhaseChangedV1,
+    EssayRemovedV1,
+    EssayResultIds,
+    EssayValidationFailedV1,
+    EssayView,
+)
+from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, RecordParkedV1
+from huleedu.platform.context import caused_by
+from huleedu.platform.errors import NotFound
+from huleedu.platform.log import store as log_store
+from huleedu.platform.service import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from huleedu.contracts.envelope import EventEnvelope
+    from huleedu.platform.app import Platform
+    from huleedu.platform.db import ReadTx, Tx
+
+FEED_PAGE = 1_000
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the owners say of a batch: its state (None: erased) and those of its essays that are new here."""
+
+    state: ProcessingPipelineState | None
+    essays: Mapping[str, EssayRow] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Change:
+    """What a stretch of the log has changed for one batch."""
+
+    state: ProcessingPipelineState
+    essay_ids: set[str] = field(default_factory=set)
+    also: list[tuple[FeedEvent, dict[str, Any]]] = field(default_factory=list)
+
+
+class Aggregator:
+    """Owns the views and the feeds. It is the single writer of each teacher's feed."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._db = platform.db
+        self._orchestrator = platform.peer("orchestrator")
+        self._files = platform.peer("files")
+        self._ask_missing = platform.settings.handle_missing_batches == "query_bos"
+
+    # -- the log
+
+    async def ask_owners(self, envelopes: Sequence[EventEnvelope[Any]]) -> dict[str, object]:
+        """Ask the orchestrator for the states of all batches of the fetch, once, and files for new essays.
+
+        A batch that the orchestrator does not know fails the records of that batch: it is never stored.
+        """
+        asked = sorted({envelope.subject for envelope in envelopes})
+        told = await self._orchestrator.ask(
+            "POST", "/internal/v1/batches/pipeline-states:query", json={"batch_ids": asked}
+        )
+        states = {item["batch_id"]: ProcessingPipelineState.model_validate(item) for item in told["items"]}
+        fresh = sorted({item.subject for item in envelopes if isinstance(item.data, EssayContentProvisionedV1)})
+        essays = await self._ask_essays(fresh) if fresh else {}
+        facts: dict[str, object] = {
+            batch_id: Answer(state, essays.get(batch_id, {})) for batch_id, state in states.items()
+        }
+        facts |= {batch_id: Answer(None) for batch_id in told["erased"]}
+        unknown = NotFound("The orchestrator does not know this batch.")
+        return dict.fromkeys(asked, unknown) | facts
+
+    async def _ask_essays(self, batch_ids: Sequence[str]) -> dict[str, dict[str, EssayRow]]:
+        told = await self._files.ask("POST", "/internal/v1/essays:query", json={"batch_ids": batch_ids})
+        essays: dict[str, dict[str, EssayRow]] = {}
+        for item in told["items"]:
+            essays.setdefault(item["batch_id"], {})[item["essay_id"]] = EssayRow.model_validate(item)
+        return essays
+
+    def fold(self, tx: Tx, envelopes: Sequence[EventEnvelope[Any]], facts: Mapping[str, object]) -> list[Notice]:
+        """Bring views and feeds up to date with a stretch of the log, in one transaction."""
+        generations = store.written_generations(tx)
+        changes: dict[str, Change] = {}
+        erased = []
+        for envelope in envelopes:
+            if isinstance(envelope.data, BatchErasedV1):
+                erased.append(envelope)
+            answer = facts[envelope.subject]
+            if isinstance(answer, Answer) and answer.state is not None:
+                change = changes.setdefault(envelope.subject, Change(answer.state))
+                self._note(tx, generations, envelope.data, answer, change)
+        phases = [envelope.data for envelope in envelopes if isinstance(envelope.data, EssayPhaseChangedV1)]
+        heard = [PhaseRow.model_validate(data.model_dump()) for data in phases if data.batch_id in changes]
+        store.put_phases(tx, generations, sorted(heard, key=lambda row: (row.essay_id, row.phase, row.version)))
+        for batch_id in sorted(changes):
+            store.put_batch(tx, generations, changes[batch_id].state)
+            store.raise_version(tx, generations, batch_id)
+        notices = self._tell(tx, sorted(changes.values(), key=lambda change: change.state.user_id))
+        for envelope in envelopes:
+            if envelope.subject in changes:
+                with caused_by(envelope):
+                    log.debug("aggregator.folded", message=type(envelope.data).__name__)
+        return [*notices, *(notice for envelope in erased for notice in self._erase(tx, envelope))]
+
+    def _note(self, tx: Tx, generations: list[int], message: object, answer: Answer, change: Change) -> None:
+        """Take in one message; what it changes of essays and feed is collected in `change`."""
+        batch_id = change.state.batch_id
+        match message:
+            case EssayContentProvisionedV1(essay_id=essay_id) if essay_id in answer.essays:
+                store.put_essays(tx, generations, [answer.essays[essay_id]])
+                change.essay_ids.add(essay_id)
+            case EssayPhaseChangedV1(essay_id=essay_id):
+                change.essay_ids.add(essay_id)
+            case EssayRemovedV1(essay_id=essay_id):
+                store.remove_essay(tx, generations, batch_id, essay_id)
+                change.also.append((FeedEvent.ESSAY_REMOVED, {"essay_id": essay_id}))
+            case EssayValidationFailedV1(upload_id=upload_id, code=code):
+                change.also.append((FeedEvent.ESSAY_REFUSED, {"upload_id": upload_id, "code": code.value}))
+            case BatchPipelineCompletedV1(run_id=run_id, status=status):
+                data = {"run_id": run_id, "status": status.value}
+                change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, data))
+            case BatchPipelineRejectedV1(run_id=run_id, code=code, detail=detail):
+                data = {"run_id": run_id, "code": code, "detail": detail}
+                change.also.append((FeedEvent.BATCH_PIPELINE_REJECTED, data))
+            case RecordParkedV1(group=group, topic=topic, parked=parked, cause=cause):
+                store.put_attention(tx, (batch_id, group, topic), parked, cause)
+
+    def _tell(self, tx: Tx, changes: Iterable[Change]) -> list[Notice]:
+        """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended."""
+        notices: list[Notice] = []
+        for change in changes:
+            batch_id, user_id = change.state.batch_id, change.state.user_id
+            essays = views.essays(tx, batch_id, change.essay_ids) if change.essay_ids else []
+            count = len(essays) + 1 + len(change.also)
+            first = store.take_seqs(tx, user_id, count)
+            status = views.status(tx, batch_id, seq=first + len(essays))
+            if status is None:  # pragma: no cover -- it was written in this very transaction
+                continue
+            said = [(FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json")) for essay in essays]
+            said.append((FeedEvent.BATCH_UPDATED, views.public(status).model_dump(mode="json")))
+            notices += self._write(tx, status, first, [*said, *change.also])
+        return notices
+
+    def _write(
+        self, tx: Tx, status: AggregatedBatchStatus, first: int, said: Sequence[tuple[FeedEvent, dict[str, Any]]]
+    ) -> list[Notice]:
+        epoch = str(store.current_generation(tx))
+        items = [
+            FeedItem(
+                event=event,
+                seq=first + place,
+                epoch=epoch,
+                batch_id=status.batch_id,
+                version=status.version,
+                data=data,
+                at=tx.now,
+            )
+            for place, (event, data) in enumerate(said)
+        ]
+        store.add_entries(tx, status.user_id, items)
+        return [Notice(status.user_id, item.model_dump(mode="json")) for item in items]
+
+    def _erase(self, tx: Tx, envelope: EventEnvelope[Any]) -> list[Notice]:
+        """Delete what is held of a batch; its teacher's feed says that it is gone, and the erasure is reported."""
+        store.erase(tx, envelope.subject)
+        with caused_by(envelope):
+            log_store.append(tx, [BatchErasureReportedV1(batch_id=envelope.subject, service="aggregator")])
+        if envelope.user_id is None:
+            return []
+        item = FeedItem(
+            event=FeedEvent.BATCH_DELETED,
+            seq=store.take_seqs(tx, envelope.user_id, 1),
+            epoch=str(store.current_generation(tx)),
+            batch_id=envelope.subject,
+            version=0,
+            data={"batch_id": envelope.subject},
+            at=tx.now,
+        )
+        store.add_entries(tx, envelope.user_id, [item])
+        return [Notice(envelope.user_id, item.model_dump(mode="json"))]
+
+    # -- queries
+
+    async def status(self, batch_id: str) -> AggregatedBatchStatus:
+        """Return a batch with its owner. Without a view yet, the feed's head is read first, then the truth asked."""
+        found = await self._db.read(lambda tx: views.status(tx, batch_id))
+        if found is not None:
+            return found
+        if not self._ask_missing:
+            raise NotFound("There is no such batch.")
+        state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
+        user_id = state["user_id"]
+        cursor = await self._db.read(lambda tx: views.cursor(tx, user_id))
+        # The head is read before the answer that is used, so that nothing between the two is missed.
+        state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
+        return views.unseen(ProcessingPipelineState.model_validate(state), cursor)
+
+    async def batches(
+        self, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int
+    ) -> dict[str, Any]:
+        """Return a page of the teacher's batches, newest first."""
+
+        def page(tx: ReadTx) -> dict[str, Any]:
+            found = store.batch_ids(tx, user_id, status, before, limit + 1)
+            items = [views.status(tx, batch_id) for batch_id in found[:limit]]
+            following = found[limit - 1] if len(found) > limit else None
+            return {"items": items, "next_cursor": following, "live_cursor": views.cursor(tx, user_id)}
+
+        return await self._db.read(page)
+
+    async def essays(self, batch_id: str, user_id: str) -> dict[str, Any]:
+        """Return the essays of one of the teacher's batches."""
+
+        def listed(tx: ReadTx) -> dict[str, Any] | None:
+            found = store.batch(tx, batch_id)
+            if found is None or found[0].user_id != user_id:
+                return None
+            return {"items": views.essays(tx, batch_id), "live_cursor": views.cursor(tx, user_id)}
+
+        answer = await self._db.read(listed)
+        if answer is not None:
+            return answer
+        if (await self.status(batch_id)).user_id != user_id:
+            raise NotFound("There is no such batch.")
+        return {"items": [], "live_cursor": await self._db.read(lambda tx: views.cursor(tx, user_id))}
+
+    async def feed(self, user_id: str, after: str | None) -> FeedPage:
+        """Return what came after a cursor. One of another epoch, or from the future, asks for a fresh snapshot."""
+
+        def page(tx: ReadTx) -> FeedPage:
+            epoch, head = store.current_generation(tx), store.head(tx, user_id)
+            seq = _seq(after, epoch, head)
+            if seq is None:
+                return FeedPage(items=(), cursor=f"{epoch}:{head}", resync=after is not None)
+            items = store.entries(tx, user_id, seq, FEED_PAGE)
+            last = items[-1].seq if len(items) == FEED_PAGE else head
+            return FeedPage(items=tuple(items), cursor=f"{epoch}:{last}")
+
+        return await self._db.read(page)
+
+    async def heads(self, user_ids: Sequence[str]) -> dict[str, str]:
+        """Return the heads of these teachers' feeds."""
+        return await self._db.read(lambda tx: {user_id: views.cursor(tx, user_id) for user_id in user_ids})
+
+
+def public_essay(essay: EssayResultIds) -> EssayView:
+    """Return an essay without the places of its blobs, as clients get it."""
+    return EssayView.model_construct(**{name: getattr(essay, name) for name in EssayView.model_fields})
+
+
+def _seq(after: str | None, epoch: int, head: int) -> int | None:
+    """Return the place that a cursor means in this epoch, if it means one."""
+    theirs, _, seq = (after or "").partition(":")
+    if theirs != str(epoch) or not seq.isdecimal() or int(seq) > head:
+        return None
+    return int(seq)

@@ -1,0 +1,99 @@
+"""How views are put together from the owners' answers: pure functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from huleedu.contracts.batch import EssayCounts, PipelineState, PipelineStateDetail, ProcessingPipelineState
+from huleedu.contracts.envelope import Fact
+from huleedu.contracts.essay import EssayError, EssayResultIds, EssayStatus
+from huleedu.contracts.phase import PhaseName, PipelineExecutionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+RUNNING = {PipelineExecutionStatus.DISPATCH_INITIATED, PipelineExecutionStatus.IN_PROGRESS}
+Counts = dict[PhaseName, dict[EssayStatus, int]]
+
+
+class PhaseRow(Fact):
+    """The last that was heard of one essay in one phase; result and figures stay until newer ones replace them."""
+
+    batch_id: str
+    essay_id: str
+    phase: PhaseName
+    run_id: str
+    version: int
+    status: EssayStatus
+    code: str | None = None
+    detail: str | None = None
+    result_id: str | None = None
+    metrics: dict[str, float]
+
+
+class EssayRow(Fact):
+    """An essay as files told of it."""
+
+    batch_id: str
+    essay_id: str
+    user_id: str
+    file_name: str
+    text_storage_id: str
+
+
+def live(state: ProcessingPipelineState, counts: Mapping[PhaseName, Mapping[EssayStatus, int]]) -> PipelineState:
+    """Return the state as clients see it: a running phase's counts are counted from the essays of this very run."""
+    phases = {
+        phase: _counted(detail, counts.get(phase, {})) if detail.status in RUNNING else detail
+        for phase, detail in state.phases.items()
+    }
+    kept = {name: getattr(state, name) for name in PipelineState.model_fields}
+    return PipelineState.model_construct(**{**kept, "phases": phases})
+
+
+def _counted(detail: PipelineStateDetail, heard: Mapping[EssayStatus, int]) -> PipelineStateDetail:
+    total = detail.essay_counts.total
+    done, failed, cancelled = (
+        heard.get(status, 0) for status in (EssayStatus.COMPLETED, EssayStatus.FAILED, EssayStatus.CANCELLED)
+    )
+    decided = done + failed + cancelled
+    counts = EssayCounts(
+        total=total,
+        pending_dispatch_or_processing=total - decided,
+        successful=done,
+        failed=failed,
+        cancelled=cancelled,
+    )
+    status = PipelineExecutionStatus.IN_PROGRESS if heard else detail.status
+    progress = round(100 * decided / total, 1) if total else 0.0
+    return detail.model_copy(update={"status": status, "essay_counts": counts, "progress_percentage": progress})
+
+
+def essay_view(essay: EssayRow, phases: Sequence[PhaseRow], state: PipelineState) -> EssayResultIds:
+    """Return one essay as its teacher sees it."""
+    status, error = _standing(phases, state)
+    return EssayResultIds(
+        essay_id=essay.essay_id,
+        file_name=essay.file_name,
+        status=status,
+        error=error,
+        metrics={row.phase: row.metrics for row in phases if row.result_id},
+        text_storage_id=essay.text_storage_id,
+        result_ids={row.phase: row.result_id for row in phases if row.result_id},
+    )
+
+
+def _standing(phases: Sequence[PhaseRow], state: PipelineState) -> tuple[EssayStatus, EssayError | None]:
+    """Return where an essay stands, over all phases of the latest run that it is part of."""
+    if not phases:
+        return EssayStatus.ACCEPTED, None
+    latest = max(phases, key=lambda row: row.version)
+    current = [row for row in phases if row.run_id == latest.run_id]
+    for row in current:
+        if row.status is EssayStatus.FAILED:
+            return EssayStatus.FAILED, EssayError(code=row.code or "FAILED", detail=row.detail or "")
+    for status in (EssayStatus.CANCELLED, EssayStatus.PROCESSING):
+        if any(row.status is status for row in current):
+            return status, None
+    more_to_come = latest.run_id == state.run_id and not state.status.terminal
+    return EssayStatus.PROCESSING if more_to_come else EssayStatus.COMPLETED, None

@@ -1,0 +1,79 @@
+"""Making the views again from their owners, while they are read and written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from huleedu.aggregator import store
+from huleedu.aggregator.model import EssayRow, PhaseRow
+from huleedu.contracts.batch import ProcessingPipelineState
+from huleedu.contracts.essay import EssayStatus
+from huleedu.contracts.messages import ERASERS
+from huleedu.platform.log import store as log_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from huleedu.platform.app import Platform
+    from huleedu.platform.db import Tx
+
+GROUP = "result-aggregator-service"
+OLD_ROWS = 500
+"""Rows of the past generation that go in one transaction."""
+
+
+class Rebuild:
+    """Asks every owner, page by page, and writes the next generation; folds write both until the swap."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._db = platform.db
+        self._orchestrator = platform.peer("orchestrator")
+        self._files = platform.peer("files")
+        self._lifecycle = platform.peer("lifecycle")
+        self._peers = {name: platform.peer(name) for name in ("orchestrator", *ERASERS)}
+
+    async def run(self, page_size: int) -> int:
+        """Rebuild all views and return how many batches there are. The feed keeps its entries; its epoch is raised."""
+        after = await self._db.write(store.begin_generation)
+        batches, last = 0, ""
+        while states := await self._states(last, page_size):
+            await self._page(after, states)
+            batches, last = batches + len(states), states[-1].batch_id
+        await self._attention()
+        await self._db.write(lambda tx: store.swap_generation(tx, after))
+        while await self._db.write(lambda tx: store.delete_old(tx, OLD_ROWS)):
+            pass
+        return batches
+
+    async def _states(self, last: str, limit: int) -> list[ProcessingPipelineState]:
+        params = {"after": last, "limit": limit}
+        told = await self._orchestrator.ask("GET", "/internal/v1/batches/pipeline-states", params=params)
+        return [ProcessingPipelineState.model_validate(item) for item in told["items"]]
+
+    async def _page(self, after: int, states: Sequence[ProcessingPipelineState]) -> None:
+        asked = {"batch_ids": [state.batch_id for state in states]}
+        essays = (await self._files.ask("POST", "/internal/v1/essays:query", json=asked))["items"]
+        phases = (await self._lifecycle.ask("POST", "/internal/v1/essays:query", json=asked))["items"]
+        known = {essay["essay_id"] for essay in essays}
+
+        def write(tx: Tx) -> None:
+            gone = log_store.buried(tx, GROUP, asked["batch_ids"])
+            store.put_essays(
+                tx, [after], [EssayRow.model_validate(essay) for essay in essays if essay["batch_id"] not in gone]
+            )
+            kept = [item for item in phases if item["essay_id"] in known and item["batch_id"] not in gone]
+            heard = [PhaseRow.model_validate(item) for item in kept]
+            store.put_phases(tx, [after], [row for row in heard if row.status is not EssayStatus.ACCEPTED])
+            for state in (state for state in states if state.batch_id not in gone):
+                store.put_batch(tx, [after], state)
+                store.raise_version(tx, [after], state.batch_id)
+
+        await self._db.write(write)
+
+    async def _attention(self) -> None:
+        """Ask again what is parked, of every service."""
+        parked: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for peer in self._peers.values():
+            for letter in (await peer.ask("GET", "/internal/v1/dead-letters"))["items"]:
+                parked.setdefault((letter["key"], letter["group"], letter["topic"]), []).append(letter)
+        await self._db.write(lambda tx: store.replace_attention(tx, parked))

@@ -1,0 +1,61 @@
+"""The aggregator's internal routes: queries, feeds, rebuild."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from huleedu.contracts.batch import AggregatedBatchStatus, BatchClientStatus
+from huleedu.contracts.notice import FeedPage
+
+if TYPE_CHECKING:
+    from huleedu.aggregator.handlers import Aggregator
+    from huleedu.aggregator.rebuild import Rebuild
+
+PageSize = Annotated[int, Query(ge=1, le=1000)]
+
+
+class FeedAsked(BaseModel):
+    """Whose feed is asked for, and after which cursor."""
+
+    user_id: str
+    after: str | None = None
+
+
+def routes(aggregator: Aggregator, rebuild: Rebuild) -> APIRouter:
+    """Return the routes of views and feeds."""
+    router = APIRouter(prefix="/internal/v1")
+
+    @router.get("/batches/{batch_id}/status")
+    async def status(batch_id: str) -> AggregatedBatchStatus:
+        return await aggregator.status(batch_id)
+
+    @router.get("/users/{user_id}/batches")
+    async def batches(
+        user_id: str, status: BatchClientStatus | None = None, cursor: str | None = None, limit: PageSize = 50
+    ) -> dict[str, Any]:
+        return await aggregator.batches(user_id, status, cursor, limit)
+
+    @router.get("/users/{user_id}/batches/{batch_id}/essays")
+    async def essays(user_id: str, batch_id: str) -> dict[str, Any]:
+        return await aggregator.essays(batch_id, user_id)
+
+    @router.get("/users/{user_id}/feed")
+    async def feed(user_id: str, after: str | None = None) -> FeedPage:
+        return await aggregator.feed(user_id, after)
+
+    @router.post("/feeds:query")
+    async def feeds(asked: list[FeedAsked]) -> dict[str, FeedPage]:
+        return {item.user_id: await aggregator.feed(item.user_id, item.after) for item in asked}
+
+    @router.post("/feeds:heads")
+    async def heads(user_ids: list[str]) -> dict[str, str]:
+        return await aggregator.heads(user_ids)
+
+    @router.post("/rebuild")
+    async def rebuild_views(page_size: PageSize = 500) -> dict[str, int]:
+        return {"batches": await rebuild.run(page_size)}
+
+    return router

@@ -1,0 +1,406 @@
+"""The aggregator's tables: views, each under a generation, and the feeds.
+
+A rebuild writes the next generation beside the one that is read; the swap makes it the current one. The generation is
+the feed's epoch too: after a swap every client takes a fresh snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    and_,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.aggregator.model import EssayRow, PhaseRow
+from huleedu.contracts.batch import Attention, ProcessingPipelineState
+from huleedu.contracts.essay import EssayStatus
+from huleedu.contracts.notice import FeedEvent, FeedItem
+from huleedu.contracts.phase import PhaseName
+from huleedu.platform.db import Timestamp, each, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from huleedu.aggregator.model import Counts
+    from huleedu.contracts.batch import BatchClientStatus
+    from huleedu.platform.db import ReadTx, Tx
+
+batch_status_view = Table(
+    "batch_status_view",
+    metadata,
+    Column("generation", Integer, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("pipeline_state", Text, nullable=False),
+    Column("source_version", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("last_updated", Timestamp, nullable=False),
+    PrimaryKeyConstraint("generation", "batch_id"),
+    Index("batch_status_view_user", "generation", "user_id", "batch_id"),
+)
+essay_view = Table(
+    "essay_view",
+    metadata,
+    Column("generation", Integer, nullable=False),
+    Column("essay_id", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("text_storage_id", Text, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    PrimaryKeyConstraint("generation", "essay_id"),
+    Index("essay_view_batch", "generation", "batch_id"),
+)
+essay_phase_view = Table(
+    "essay_phase_view",
+    metadata,
+    Column("generation", Integer, nullable=False),
+    Column("essay_id", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("code", Text),
+    Column("detail", Text),
+    Column("result_id", Text),
+    Column("metrics", Text, nullable=False),
+    PrimaryKeyConstraint("generation", "essay_id", "phase"),
+    Index("essay_phase_view_batch", "generation", "batch_id"),
+)
+attention = Table(
+    "attention",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("grp", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("parked", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "grp", "topic"),
+)
+feed = Table(
+    "feed",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    PrimaryKeyConstraint("user_id", "seq"),
+    Index("feed_batch", "batch_id"),
+    Index("feed_subject", "subject"),
+)
+feed_head = Table(
+    "feed_head",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("seq", Integer, nullable=False),
+)
+generation = Table(
+    "generation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("current", Integer, nullable=False),
+    Column("next", Integer),
+)
+VIEWS = (batch_status_view, essay_view, essay_phase_view)
+
+
+# -- generations
+
+
+def current_generation(tx: ReadTx) -> int:
+    """Return the generation that is read, which is the feed's epoch."""
+    return int(tx.scalar(select(generation.c.current)) or 1)
+
+
+def written_generations(tx: ReadTx) -> list[int]:
+    """Return the generations that a fold writes: the current one, and while a rebuild runs the next one."""
+    row = tx.first(select(generation))
+    return [1] if row is None else [row.current, *([row.next] if row.next else [])]
+
+
+def begin_generation(tx: Tx) -> int:
+    """Begin the next generation, empty; whatever an interrupted rebuild left goes."""
+    current = current_generation(tx)
+    after = current + 1
+    for view in VIEWS:
+        tx.execute(delete(view).where(view.c.generation != current))
+    row = {"id": 1, "current": current, "next": after}
+    tx.execute(insert(generation).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
+    return after
+
+
+def swap_generation(tx: Tx, after: int) -> None:
+    """Read the next generation from now on. The rows of the one before are deleted later, in pieces."""
+    tx.execute(update(generation).values(current=after, next=None))
+
+
+def delete_old(tx: Tx, limit: int) -> int:
+    """Delete some rows of past generations; return how many."""
+    current, deleted = current_generation(tx), 0
+    for view in VIEWS:
+        old = [view.c.generation, *view.primary_key.columns.values()[1:]]
+        rows = tx.all(select(*old).where(view.c.generation < current).limit(limit))
+        for row in rows:
+            same = and_(*(column == value for column, value in zip(old, row, strict=True)))
+            deleted += tx.execute(delete(view).where(same))
+    return deleted
+
+
+# -- views
+
+
+def put_batch(tx: Tx, generations: Iterable[int], state: ProcessingPipelineState) -> None:
+    """Write a batch's state, unless a newer one is there."""
+    for number in generations:
+        row = {
+            "generation": number,
+            "batch_id": state.batch_id,
+            "user_id": state.user_id,
+            "status": state.status.value,
+            "pipeline_state": state.model_dump_json(),
+            "source_version": state.version,
+            "version": 0,
+            "created_at": state.created_at,
+            "last_updated": state.last_updated,
+        }
+        statement = insert(batch_status_view).values(row)
+        changes = {name: statement.excluded[name] for name in row if name not in {"generation", "batch_id", "version"}}
+        tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=["generation", "batch_id"],
+                set_=changes,
+                where=batch_status_view.c.source_version < statement.excluded.source_version,
+            )
+        )
+
+
+def raise_version(tx: Tx, generations: Iterable[int], batch_id: str) -> None:
+    """Give the batch's view a new version, because something in it has changed."""
+    for number in generations:
+        same = (batch_status_view.c.generation == number) & (batch_status_view.c.batch_id == batch_id)
+        changes = {"version": batch_status_view.c.version + 1}
+        tx.execute(update(batch_status_view).where(same).values(changes))
+
+
+def batch(tx: ReadTx, batch_id: str) -> tuple[ProcessingPipelineState, int] | None:
+    """Return a batch's state and its view's version."""
+    same = (batch_status_view.c.generation == current_generation(tx)) & (batch_status_view.c.batch_id == batch_id)
+    row = tx.first(select(batch_status_view.c.pipeline_state, batch_status_view.c.version).where(same))
+    return (ProcessingPipelineState.model_validate_json(row.pipeline_state), row.version) if row else None
+
+
+def batch_ids(tx: ReadTx, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int) -> list[str]:
+    """Return the teacher's batches, newest first (ids grow with time), older than `before`."""
+    mine = (batch_status_view.c.generation == current_generation(tx)) & (batch_status_view.c.user_id == user_id)
+    if status is not None:
+        mine &= batch_status_view.c.status == status.value
+    if before is not None:
+        mine &= batch_status_view.c.batch_id < before
+    statement = select(batch_status_view.c.batch_id).where(mine)
+    return list(tx.scalars(statement.order_by(batch_status_view.c.batch_id.desc()).limit(limit)))
+
+
+def put_essays(tx: Tx, generations: Iterable[int], essays: Sequence[EssayRow]) -> None:
+    """Write essays; one that was removed stays removed."""
+    for number in generations:
+        rows = [{"generation": number, "removed": False, **essay.model_dump()} for essay in essays]
+        tx.execute(insert(essay_view).on_conflict_do_nothing(), rows)
+
+
+def remove_essay(tx: Tx, generations: Iterable[int], batch_id: str, essay_id: str) -> None:
+    """Blank an essay; what stays says only that it is gone, for what is heard of it late."""
+    gone = {"user_id": "", "file_name": "", "text_storage_id": "", "removed": True}
+    for number in generations:
+        row = {"generation": number, "essay_id": essay_id, "batch_id": batch_id, **gone}
+        tx.execute(
+            insert(essay_view).values(row).on_conflict_do_update(index_elements=["generation", "essay_id"], set_=gone)
+        )
+        same = (essay_phase_view.c.generation == number) & (essay_phase_view.c.essay_id == essay_id)
+        tx.execute(delete(essay_phase_view).where(same))
+    tx.execute(delete(feed).where(feed.c.subject == essay_id))
+
+
+def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> None:
+    """Write what was heard of essays in phases, oldest first, unless newer is there; a result stays until replaced."""
+    statement = insert(essay_phase_view)
+    new = statement.excluded
+    upsert = statement.on_conflict_do_update(
+        index_elements=["generation", "essay_id", "phase"],
+        set_={
+            "run_id": new.run_id,
+            "version": new.version,
+            "status": new.status,
+            "code": new.code,
+            "detail": new.detail,
+            "result_id": func.coalesce(new.result_id, essay_phase_view.c.result_id),
+            "metrics": func.iif(new.result_id.is_(None), essay_phase_view.c.metrics, new.metrics),
+        },
+        where=essay_phase_view.c.version < new.version,
+    )
+    for number in generations:
+        gone = removed(tx, number, [row.essay_id for row in rows])
+        dumped = [
+            {**row.model_dump(mode="json"), "metrics": json.dumps(row.metrics), "generation": number}
+            for row in rows
+            if row.essay_id not in gone
+        ]
+        tx.execute(upsert, dumped)
+
+
+def removed(tx: ReadTx, number: int, essay_ids: Sequence[str]) -> set[str]:
+    """Return those of the essays that were removed."""
+    wanted = essay_view.c.essay_id.in_(select(each(essay_ids).c.value))
+    gone = (essay_view.c.generation == number) & essay_view.c.removed & wanted
+    return set(tx.scalars(select(essay_view.c.essay_id).where(gone)))
+
+
+def essays(tx: ReadTx, batch_id: str, essay_ids: Iterable[str] | None = None) -> list[tuple[EssayRow, list[PhaseRow]]]:
+    """Return a batch's essays, or these of them, in the order in which they came, with what is known of each."""
+    number = current_generation(tx)
+    there = (essay_view.c.generation == number) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
+    heard = (essay_phase_view.c.generation == number) & (essay_phase_view.c.batch_id == batch_id)
+    if essay_ids is not None:
+        wanted = select(each(essay_ids).c.value)
+        there &= essay_view.c.essay_id.in_(wanted)
+        heard &= essay_phase_view.c.essay_id.in_(wanted)
+    phases: dict[str, list[PhaseRow]] = {}
+    for row in tx.all(select(essay_phase_view).where(heard).order_by(essay_phase_view.c.phase.desc())):
+        found = PhaseRow.model_validate({**row._mapping, "metrics": json.loads(row.metrics)})  # noqa: SLF001 -- public
+        phases.setdefault(row.essay_id, []).append(found)
+    rows = tx.all(select(essay_view).where(there).order_by(essay_view.c.essay_id))
+    return [(EssayRow.model_validate(row._mapping), phases.get(row.essay_id, [])) for row in rows]  # noqa: SLF001 -- public
+
+
+def counts(tx: ReadTx, batch_id: str, run_id: str | None) -> Counts:
+    """Count the essays of one run by phase and status."""
+    mine = (essay_phase_view.c.generation == current_generation(tx)) & (essay_phase_view.c.batch_id == batch_id)
+    columns = (essay_phase_view.c.phase, essay_phase_view.c.status)
+    counted = select(*columns, func.count().label("essays")).where(mine, essay_phase_view.c.run_id == run_id)
+    found: Counts = {}
+    for row in tx.all(counted.group_by(*columns)):
+        found.setdefault(PhaseName(row.phase), {})[EssayStatus(row.status)] = row.essays
+    return found
+
+
+def essay_totals(tx: ReadTx, batch_id: str) -> tuple[int, int]:
+    """Return how many essays the batch has, and how many of them no run has taken in yet."""
+    number = current_generation(tx)
+    there = (essay_view.c.generation == number) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
+    heard = exists().where(
+        essay_phase_view.c.generation == number, essay_phase_view.c.essay_id == essay_view.c.essay_id
+    )
+    total = tx.scalar(select(func.count()).select_from(essay_view).where(there))
+    fresh = tx.scalar(select(func.count()).select_from(essay_view).where(there, ~heard))
+    return int(total), int(fresh)
+
+
+def put_attention(tx: Tx, place: tuple[str, str, str], parked: int, cause: str) -> None:
+    """Note how many records are parked in one place: (batch, group, topic)."""
+    batch_id, group, topic = place
+    same = (attention.c.batch_id == batch_id) & (attention.c.grp == group) & (attention.c.topic == topic)
+    if not parked:
+        tx.execute(delete(attention).where(same))
+        return
+    row = {"batch_id": batch_id, "grp": group, "topic": topic, "parked": parked, "cause": cause}
+    statement = insert(attention).values(row)
+    tx.execute(statement.on_conflict_do_update(index_elements=["batch_id", "grp", "topic"], set_={"parked": parked}))
+
+
+def replace_attention(tx: Tx, parked: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]]) -> None:
+    """Write anew what is parked, by (batch, group, topic)."""
+    tx.execute(delete(attention))
+    for place, letters in parked.items():
+        put_attention(tx, place, len(letters), letters[0]["cause"])
+
+
+def batch_attention(tx: ReadTx, batch_id: str) -> Attention | None:
+    """Return what of the batch is parked, if anything."""
+    rows = tx.all(
+        select(attention).where(attention.c.batch_id == batch_id).order_by(attention.c.grp, attention.c.topic)
+    )
+    return Attention(parked=sum(row.parked for row in rows), cause=rows[0].cause) if rows else None
+
+
+def erase(tx: Tx, batch_id: str) -> None:
+    """Delete what is held of a batch, its entries in the feed too."""
+    for table in (*VIEWS, attention):
+        tx.execute(delete(table).where(table.c.batch_id == batch_id))
+    tx.execute(delete(feed).where(feed.c.batch_id == batch_id))
+
+
+# -- feeds
+
+
+def head(tx: ReadTx, user_id: str) -> int:
+    """Return the number of the feed's last entry; 0 if there is none."""
+    return int(tx.scalar(select(feed_head.c.seq).where(feed_head.c.user_id == user_id)) or 0)
+
+
+def take_seqs(tx: Tx, user_id: str, count: int) -> int:
+    """Take so many places in a teacher's feed and return the first; the row is locked until the commit."""
+    statement = insert(feed_head).values(user_id=user_id, seq=count)
+    last = tx.scalar(
+        statement.on_conflict_do_update(index_elements=["user_id"], set_={"seq": feed_head.c.seq + count}).returning(
+            feed_head.c.seq
+        )
+    )
+    return int(last) - count + 1
+
+
+def add_entries(tx: Tx, user_id: str, items: Sequence[FeedItem]) -> None:
+    """Write entries of a teacher's feed."""
+    rows = [
+        {
+            "user_id": user_id,
+            "seq": item.seq,
+            "event": item.event.value,
+            "batch_id": item.batch_id,
+            "subject": item.data.get("essay_id", item.batch_id),
+            "version": item.version,
+            "payload": json.dumps(item.data),
+            "at": item.at,
+        }
+        for item in items
+    ]
+    tx.execute(insert(feed), rows)
+
+
+def entries(tx: ReadTx, user_id: str, after: int, limit: int) -> list[FeedItem]:
+    """Return the entries of a teacher's feed after this place."""
+    epoch = str(current_generation(tx))
+    mine = select(feed).where(feed.c.user_id == user_id, feed.c.seq > after).order_by(feed.c.seq).limit(limit)
+    return [_item(row, epoch) for row in tx.all(mine)]
+
+
+def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed
+    return FeedItem(
+        event=FeedEvent(row.event),
+        seq=row.seq,
+        epoch=epoch,
+        batch_id=row.batch_id,
+        version=row.version,
+        data=json.loads(row.payload),
+        at=row.at,
+    )

@@ -1,0 +1,111 @@
+"""The operator's commands: asked of the running server, or done on its data while it does not run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform as machine
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from huleedu import __version__
+from huleedu.cli.serve import CONTROL
+from huleedu.platform.app import connect
+from huleedu.platform.embedded import DATABASE, Locked, locked, opened
+from huleedu.platform.errors import Problem, Usage
+from huleedu.platform.migrate import migrate
+from huleedu.services import ROSTER, build_all
+
+if TYPE_CHECKING:
+    from huleedu.platform.settings import Settings
+
+
+async def ask(settings: Settings, service: str, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
+    """Ask a service of the running server, or of the data directory if nobody uses it."""
+    try:
+        async with opened(settings) as platform:
+            connect(platform, build_all(platform))
+            return await platform.peer(service).ask(method, path, **sent)
+    except Locked:
+        return await _ask_server(settings, service, method, path, sent)
+
+
+async def _ask_server(settings: Settings, service: str, method: str, path: str, sent: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
+    control = settings.data_dir / CONTROL
+    if not control.exists():
+        raise Usage(f"Another HuleEdu uses {settings.data_dir}, and it is starting or stopping. Try again in a moment.")
+    known = json.loads(control.read_text())
+    headers = {"authorization": f"Bearer {known['key']}"}
+    try:
+        async with httpx2.AsyncClient(base_url=known["url"], headers=headers, timeout=30) as client:
+            response = await client.request(method, f"/{service}{path}", **sent)
+    except httpx2.HTTPError as error:
+        raise Usage("The running server does not answer. Look at its log, or stop it and try again.") from error
+    body = response.json()
+    if not response.is_success:
+        raise Problem(body["detail"], code=body["code"])
+    return body
+
+
+def dead_letters(settings: Settings) -> list[dict[str, Any]]:
+    """Return what every service has parked."""
+
+    async def collect() -> list[dict[str, Any]]:
+        found = []
+        for service in ROSTER:
+            found += (await ask(settings, service, "GET", "/internal/v1/dead-letters"))["items"]
+        return found
+
+    return asyncio.run(collect())
+
+
+def redrive(settings: Settings, key: str | None) -> int:
+    """Ask every service to handle its parked records again; return how many there are."""
+
+    async def request() -> int:
+        params = {"key": key} if key else {}
+        return sum(
+            [
+                (await ask(settings, service, "POST", "/internal/v1/dead-letters", params=params))["requested"]
+                for service in ROSTER
+            ]
+        )
+
+    return asyncio.run(request())
+
+
+def migrate_database(settings: Settings) -> list[str]:
+    """Bring the database up to date; return its revisions."""
+    with locked(settings.data_dir):
+        return migrate(settings.data_dir / DATABASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    sound: bool
+    found: str
+
+
+async def diagnose(settings: Settings) -> list[Check]:
+    """Look at the installation and its data, changing nothing that matters."""
+    checks = [
+        Check("huleedu", sound=True, found=f"{__version__} on Python {machine.python_version()}"),
+        Check("sqlite", sound=sqlite3.sqlite_version_info >= (3, 35), found=f"{sqlite3.sqlite_version} (one writer)"),
+        Check("data directory", sound=True, found=str(settings.data_dir.resolve())),
+    ]
+    try:
+        for service in ROSTER:
+            letters = (await ask(settings, service, "GET", "/internal/v1/dead-letters"))["items"]
+            found = f"{len(letters)} records parked; see `huleedu dlq list`" if letters else "nothing parked"
+            checks.append(Check(service, sound=not letters, found=found))
+        database = settings.data_dir / DATABASE
+        checks.append(Check("database", sound=True, found=f"{database.stat().st_size / 2**20:.1f} MiB"))
+    except (Usage, Problem) as told:
+        checks.append(Check("data", sound=False, found=str(told)))
+    return checks

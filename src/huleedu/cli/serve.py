@@ -1,0 +1,106 @@
+"""`huleedu serve`: all services in one process, one public listener, one for the operator's commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from typing_extensions import override
+
+from huleedu.platform import telemetry
+from huleedu.platform.app import connect, running
+from huleedu.platform.embedded import opened
+from huleedu.platform.errors import Usage
+from huleedu.platform.keys import write_private
+from huleedu.services import build_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp
+
+    from huleedu.platform.settings import Settings
+
+GRACE_SECONDS = 2
+"""What requests in hand may still take when the server stops; with the workers' second it stays below five."""
+CONTROL = "control.json"
+log = structlog.get_logger()
+
+
+class Listener(uvicorn.Server):
+    """A server that leaves signals to the process: there are two of them, and more to stop than sockets."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    telemetry.configure(settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    public_socket = _bind(settings.host, settings.port)
+    async with opened(settings) as platform:
+        services = build_all(platform)
+        internal = Starlette(routes=[Mount(f"/{name}", app) for name, app in connect(platform, services).items()])
+        control_socket = _bind("127.0.0.1", 0)
+        control = settings.data_dir / CONTROL
+        public = next(service.public for service in services if service.public)
+        listeners = [_listener(public), _listener(internal)]
+        async with running(platform, services):
+            serving = asyncio.gather(
+                listeners[0].serve([public_socket]), listeners[1].serve([control_socket]), return_exceptions=True
+            )
+            write_private(control, {"url": _url(control_socket), "key": platform.keys.service})
+            log.info("serve.listening", url=_url(public_socket), data=str(settings.data_dir))
+            await stop.wait()
+            log.info("serve.stopping")
+            control.unlink(missing_ok=True)
+            for service in services:
+                if service.stopping:
+                    service.stopping()
+            for listener in listeners:
+                listener.should_exit = True
+            await serving
+    log.info("serve.stopped")
+
+
+def _listener(app: ASGIApp) -> Listener:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return Listener(config)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Usage(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

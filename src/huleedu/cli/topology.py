@@ -1,0 +1,44 @@
+"""What the code says of itself: who tells whom what, and the public interface."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from huleedu.contracts.messages import MESSAGES
+from huleedu.platform.embedded import wire
+from huleedu.platform.service import Service
+from huleedu.platform.settings import Settings
+from huleedu.services import build_all
+
+
+def services() -> list[Service]:
+    """Return all services, wired on a platform where nothing is started."""
+    with tempfile.TemporaryDirectory() as directory:
+        return build_all(wire(Settings(data_dir=Path(directory))))
+
+
+def render() -> str:
+    """Return the table of messages, as Markdown."""
+    wired = services()
+    everyone = [service.name for service in wired]
+    rows = ["| message | topic | from | to |", "|---|---|---|---|"]
+    for said in MESSAGES:
+        by = "every service" if said.by == ("*",) else ", ".join(said.by)
+        to = ", ".join(
+            name for name in everyone for service in wired if service.name == name and said.message in service.hears
+        )
+        rows.append(f"| {said.message.__name__} | `{said.topic}` | {by} | {to} |")
+    groups = [f"| {service.name} | `{service.group}` |" for service in wired if service.hears]
+    return "\n".join([*rows, "", "| service | consumer group |", "|---|---|", *groups])
+
+
+def openapi() -> dict[str, Any]:
+    """Return the public interface's description."""
+    for service in services():
+        if isinstance(service.public, FastAPI):
+            return service.public.openapi()
+    raise LookupError("no service is public")

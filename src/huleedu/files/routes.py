@@ -1,0 +1,64 @@
+"""The internal routes of files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from huleedu.contracts.essay import MAX_UPLOAD_FILES, UploadOutcome
+from huleedu.platform.errors import TooLarge, Unprocessable
+
+if TYPE_CHECKING:
+    from huleedu.files.handlers import Files
+
+UserId = Annotated[str, Header(alias="x-user-id")]
+
+
+class BatchIds(BaseModel):
+    """Which batches are asked for."""
+
+    batch_ids: list[str]
+
+
+class Run(BaseModel):
+    """Which run wants the list."""
+
+    run_id: str
+
+
+def routes(files: Files) -> APIRouter:
+    """Return the routes of uploads and lists."""
+    router = APIRouter(prefix="/internal/v1")
+
+    @router.post("/batches/{batch_id}/essays", status_code=201)
+    async def upload(batch_id: str, request: Request, x_user_id: UserId) -> UploadOutcome:
+        try:
+            async with request.form(max_files=MAX_UPLOAD_FILES, max_fields=10) as form:
+                sent = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+                if not sent:
+                    raise Unprocessable("No file came with the request: send parts named 'files'.", code="NO_FILES")
+                return UploadOutcome(items=tuple(await files.upload(batch_id, x_user_id, sent)))
+        except HTTPException as error:
+            if "Too many files" in str(error.detail):
+                told = f"At most {MAX_UPLOAD_FILES} files fit in one upload; send the rest in another."
+                raise TooLarge(told) from error
+            raise Unprocessable("This is no upload of files: send a multipart form.", code="INVALID_REQUEST") from error
+
+    @router.delete("/batches/{batch_id}/essays/{essay_id}")
+    async def remove(batch_id: str, essay_id: str, x_user_id: UserId) -> Response:
+        await files.remove(batch_id, essay_id, x_user_id)
+        return Response(status_code=204)
+
+    @router.post("/batches/{batch_id}/intake:close")
+    async def close(batch_id: str, run: Run) -> dict[str, Any]:
+        return {"essays": await files.close_intake(batch_id, run.run_id)}
+
+    @router.post("/essays:query")
+    async def essays(asked: BatchIds) -> dict[str, Any]:
+        return {"items": await files.essays(asked.batch_ids)}
+
+    return router

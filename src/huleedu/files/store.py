@@ -1,0 +1,157 @@
+"""The tables of files: essays, refused uploads, the intake of each run, and blobs that are to go."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    delete,
+    exists,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.contracts.essay import StoredEssay
+from huleedu.contracts.phase import EssayRef
+from huleedu.platform.db import Timestamp, each, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from huleedu.platform.db import ReadTx, Tx
+
+essay = Table(
+    "essay",
+    metadata,
+    Column("essay_id", Text, primary_key=True),
+    Column("batch_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("original_id", Text, nullable=False),
+    Column("text_storage_id", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    UniqueConstraint("batch_id", "fingerprint"),
+)
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("upload_id", Text, primary_key=True),
+    Column("batch_id", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Index("refusal_batch", "batch_id"),
+)
+intake = Table(
+    "intake",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("essays", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "run_id"),
+)
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("prefix", Text, primary_key=True),
+    Column("batch_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+)
+
+CLOSED = "closed"
+ENDED = "ended"
+GARBAGE_CHANNEL = "files:garbage"
+
+
+def add_essay(tx: Tx, row: Mapping[str, Any]) -> bool:
+    """Insert an essay; False if the batch has the same text already."""
+    return bool(tx.execute(insert(essay).values(created_at=tx.now, **row).on_conflict_do_nothing()))
+
+
+def add_refusal(tx: Tx, row: Mapping[str, Any]) -> None:
+    """Note a refused file."""
+    tx.execute(insert(refusal).values(at=tx.now, **row))
+
+
+def twin(tx: ReadTx, batch_id: str, fingerprint: str) -> str | None:
+    """Return the file name of the essay with this text."""
+    same = (essay.c.batch_id == batch_id) & (essay.c.fingerprint == fingerprint)
+    name = tx.scalar(select(essay.c.file_name).where(same))
+    return str(name) if name else None
+
+
+def essays(tx: ReadTx, batch_ids: Iterable[str]) -> list[StoredEssay]:
+    """Return the essays of these batches, in the order in which they came."""
+    wanted = essay.c.batch_id.in_(select(each(batch_ids).c.value))
+    rows = tx.all(select(essay).where(wanted).order_by(essay.c.batch_id, essay.c.created_at, essay.c.essay_id))
+    return [StoredEssay.model_validate(row._mapping) for row in rows]  # noqa: SLF001 -- SQLAlchemy's public name
+
+
+def remove_essay(tx: Tx, batch_id: str, essay_id: str, user_id: str) -> bool:
+    """Delete the row of an essay, and mark its blobs to go; False if there is none."""
+    same = (essay.c.batch_id == batch_id) & (essay.c.essay_id == essay_id) & (essay.c.user_id == user_id)
+    if not tx.execute(delete(essay).where(same)):
+        return False
+    discard(tx, f"{batch_id}/{essay_id}", batch_id, user_id)
+    return True
+
+
+def is_closed(tx: ReadTx, batch_id: str) -> bool:
+    """Return whether a run is under way that has the list of essays."""
+    return bool(tx.scalar(select(exists().where((intake.c.batch_id == batch_id) & (intake.c.state == CLOSED)))))
+
+
+def close_intake(tx: Tx, batch_id: str, run_id: str) -> list[EssayRef] | None:
+    """Freeze the batch's list for this run and return it; a repeat returns the same. None: the run has ended."""
+    row = tx.first(select(intake).where(intake.c.batch_id == batch_id, intake.c.run_id == run_id))
+    if row is not None:
+        frozen = [EssayRef.model_validate(item) for item in json.loads(row.essays)]
+        return frozen if row.state == CLOSED else None
+    # The orchestrator closes only when no run is under way: whatever is closed here is an older run that has ended.
+    tx.execute(update(intake).where(intake.c.batch_id == batch_id).values(state=ENDED))
+    listed = [EssayRef(essay_id=item.essay_id, text_storage_id=item.text_storage_id) for item in essays(tx, [batch_id])]
+    stored = json.dumps([item.model_dump() for item in listed])
+    tx.execute(insert(intake).values(batch_id=batch_id, run_id=run_id, state=CLOSED, essays=stored))
+    return listed
+
+
+def end_run(tx: Tx, batch_id: str, run_id: str) -> None:
+    """Note that the run has ended, even if it never closed anything; what it closed is open again."""
+    row = {"batch_id": batch_id, "run_id": run_id, "state": ENDED, "essays": "[]"}
+    statement = insert(intake).values(row)
+    tx.execute(
+        statement.on_conflict_do_update(index_elements=["batch_id", "run_id"], set_={"state": ENDED, "essays": "[]"})
+    )
+
+
+def discard(tx: Tx, prefix: str, batch_id: str, user_id: str) -> None:
+    """Mark all blobs below this prefix to go."""
+    tx.execute(insert(garbage).values(prefix=prefix, batch_id=batch_id, user_id=user_id).on_conflict_do_nothing())
+    tx.announce(GARBAGE_CHANNEL)
+
+
+def discarded(tx: ReadTx) -> Sequence[Any]:
+    """Return the prefixes that are to go: (prefix, batch_id, user_id)."""
+    return tx.all(select(garbage))
+
+
+def forget_discarded(tx: Tx, prefix: str) -> None:
+    """Note that the blobs are gone."""
+    tx.execute(delete(garbage).where(garbage.c.prefix == prefix))
+
+
+def erase(tx: Tx, batch_id: str, user_id: str) -> None:
+    """Delete every row of the batch, and mark all its blobs to go."""
+    for table in (essay, refusal, intake, garbage):
+        tx.execute(delete(table).where(table.c.batch_id == batch_id))
+    discard(tx, batch_id, batch_id, user_id)

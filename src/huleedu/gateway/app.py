@@ -1,0 +1,85 @@
+"""The public application: routes, error shape, body limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from huleedu import __version__
+from huleedu.contracts.essay import MAX_UPLOAD_BYTES
+from huleedu.gateway.routes import batches, essays, pipelines
+from huleedu.gateway.routes.common import Asking
+from huleedu.platform.http import Bound, answer_problems
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, WebSocket
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from huleedu.gateway.accounts import Accounts
+    from huleedu.gateway.handlers import Gateway
+    from huleedu.gateway.live import Live
+
+MAX_BODY_BYTES = 2**20
+ABOUT = """\
+Assess a class's essays. Make a batch, upload essays to it, start a pipeline, follow it on `/ws` or by its status, read
+the results. Every request shows `Authorization: Bearer …`; every error is a problem (RFC 9457) that says what to do.
+A request body may hold 1 MiB, an upload 100 MiB and 200 files, a file 10 MiB."""
+
+
+def create_app(gateway: Gateway, accounts: Accounts, live: Live) -> FastAPI:
+    """Return the application that the outside world talks to."""
+    app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT)
+    app.state.accounts = accounts
+    for resource in (batches, essays, pipelines):
+        app.include_router(resource.routes(gateway))
+    answer_problems(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Bound, service="gateway", trusted=False)
+
+    @app.get("/v1/me", tags=["account"])
+    async def me(teacher: Asking) -> dict[str, str]:
+        return {"email": teacher.email, "name": teacher.name}
+
+    @app.get("/healthz", tags=["operation"])
+    async def alive() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["operation"])
+    async def ready() -> dict[str, str]:
+        await gateway.ready()
+        return {"status": "ready"}
+
+    @app.websocket("/ws")
+    async def ws(websocket: WebSocket) -> None:
+        await live.serve(websocket)
+
+    return app
+
+
+class BodyLimit:
+    """ASGI middleware that refuses a body over its stated limit, said beforehand or found while it streams in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request unless it is too large."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        limit = MAX_UPLOAD_BYTES if scope["path"].endswith("/essays") else MAX_BODY_BYTES
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        taken = int(declared) if declared.isdigit() else 0
+        counted = 0
+
+        async def limited() -> Message:
+            nonlocal counted
+            message: dict[str, Any] = dict(await receive())
+            counted += len(message.get("body", b""))
+            if max(counted, taken) > limit:
+                raise HTTPException(413, f"The request is over the limit of {limit // 2**20} MiB; send less at a time.")
+            return message
+
+        return await self._app(scope, limited, send)

@@ -1,0 +1,242 @@
+"""What the gateway does for a verified teacher: ask the owners, and put commands on the log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from huleedu.contracts.batch import (
+    AggregatedBatchStatus,
+    BatchClientStatus,
+    BatchDraft,
+    BatchPatch,
+    BatchPipelineCancelRequestedV1,
+    BatchRegistrationRequestV1,
+    ClientBatchPipelineRequestV1,
+    ProcessingPipelineState,
+)
+from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView
+from huleedu.contracts.phase import PhaseName
+from huleedu.gateway import store
+from huleedu.platform.context import current, new_id
+from huleedu.platform.errors import Conflict, NotFound, Unprocessable
+from huleedu.platform.log import store as log_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from huleedu.contracts.envelope import Event
+    from huleedu.gateway.accounts import Teacher
+    from huleedu.platform.app import Platform
+    from huleedu.platform.db import Tx
+
+UPLOAD_SECONDS = 600.0
+KEPT = timedelta(hours=24)
+"""How long an answer is kept for a request that is sent again."""
+FORGET_SECONDS = 3600.0
+
+
+class Gateway:
+    """Asks and commands in a teacher's name."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._db = platform.db
+        self._blobs = platform.blobs
+        self._clock = platform.clock
+        self._orchestrator = platform.peer("orchestrator")
+        self._files = platform.peer("files")
+        self._aggregator = platform.peer("aggregator")
+
+    # -- batches
+
+    async def create_batch(self, teacher: Teacher, draft: BatchDraft, key: str | None) -> dict[str, Any]:
+        """Register a batch. Under an idempotency key, the same request again means the same batch."""
+        batch_id = str(new_id())
+        answer = {"batch_id": batch_id, "status": BatchClientStatus.PENDING_CONTENT.value}
+        answer = await self._once(teacher, "batches", key, draft.model_dump_json(), lambda _tx, _id: answer)
+        registration = BatchRegistrationRequestV1(
+            batch_id=answer["batch_id"], teacher_name=teacher.name, user_id=teacher.user_id, **draft.model_dump()
+        )
+        await self._orchestrator.ask("POST", "/internal/v1/batches", json=registration.model_dump(mode="json"))
+        return answer
+
+    async def batches(
+        self, teacher: Teacher, status: BatchClientStatus | None, cursor: str | None, limit: int
+    ) -> dict[str, Any]:
+        """Return a page of the teacher's batches, newest first."""
+        params = {"status": status and status.value, "cursor": cursor, "limit": limit}
+        asked = {name: value for name, value in params.items() if value is not None}
+        answer: dict[str, Any] = await self._aggregator.ask(
+            "GET", f"/internal/v1/users/{teacher.user_id}/batches", params=asked
+        )
+        return answer
+
+    async def status(self, teacher: Teacher, batch_id: str) -> AggregatedBatchStatus:
+        """Return one of the teacher's batches."""
+        told = await self._aggregator.ask("GET", f"/internal/v1/batches/{batch_id}/status")
+        if told["user_id"] != teacher.user_id:
+            raise NotFound("There is no such batch.")
+        return AggregatedBatchStatus.model_validate(told)
+
+    async def amend(self, teacher: Teacher, batch_id: str, patch: BatchPatch) -> AggregatedBatchStatus:
+        """Change title, task or language until the first start."""
+        changes = patch.model_dump(mode="json", exclude_unset=True)
+        await self._orchestrator.ask("PATCH", f"/internal/v1/batches/{batch_id}", json=changes)
+        return await self.status(teacher, batch_id)
+
+    async def erase(self, batch_id: str) -> bool:
+        """Erase a batch; return whether it is gone everywhere."""
+        told = await self._orchestrator.ask("DELETE", f"/internal/v1/batches/{batch_id}")
+        return bool(told["erased"])
+
+    # -- essays
+
+    async def upload(self, teacher: Teacher, batch_id: str, content_type: str, body: AsyncIterator[bytes]) -> Any:  # noqa: ANN401 -- the answer as it came
+        """Hand an upload on to files, as it streams in."""
+        state = await self._owned(teacher, batch_id)
+        if state.status is BatchClientStatus.PROCESSING:
+            raise Conflict("The batch is being assessed. Add files when it is done, or cancel it.", code="PROCESSING")
+        return await self._files.ask(
+            "POST",
+            f"/internal/v1/batches/{batch_id}/essays",
+            retry=False,
+            content=body,
+            headers={"content-type": content_type},
+            timeout=UPLOAD_SECONDS,
+        )
+
+    async def remove_essay(self, teacher: Teacher, batch_id: str, essay_id: str) -> None:
+        """Take an essay out."""
+        await self._owned(teacher, batch_id)
+        await self._files.ask("DELETE", f"/internal/v1/batches/{batch_id}/essays/{essay_id}", retry=False)
+
+    async def essays(self, teacher: Teacher, batch_id: str) -> dict[str, Any]:
+        """Return the batch's essays."""
+        told = await self._essays(teacher, batch_id)
+        return {"items": [EssayView.model_validate(item) for item in told["items"]], "live_cursor": told["live_cursor"]}
+
+    async def essay(self, teacher: Teacher, batch_id: str, essay_id: str) -> EssayDetail:
+        """Return one essay with its text and results."""
+        for item in (await self._essays(teacher, batch_id))["items"]:
+            if item["essay_id"] == essay_id:
+                return await self._detail(EssayResultIds.model_validate(item))
+        raise NotFound("There is no such essay in this batch.")
+
+    async def _essays(self, teacher: Teacher, batch_id: str) -> Any:  # noqa: ANN401 -- JSON
+        return await self._aggregator.ask("GET", f"/internal/v1/users/{teacher.user_id}/batches/{batch_id}/essays")
+
+    async def _detail(self, essay: EssayResultIds) -> EssayDetail:
+        text = (await self._blobs.get(essay.text_storage_id)).decode()
+        results = {phase: json.loads(await self._blobs.get(blob_id)) for phase, blob_id in essay.result_ids.items()}
+        view = {name: getattr(essay, name) for name in EssayView.model_fields}
+        corrected = results.get(PhaseName.SPELLCHECK, {}).get("corrected_text")
+        return EssayDetail(text=text, corrected_text=corrected, results=results, **view)
+
+    # -- pipelines
+
+    async def start(self, teacher: Teacher, batch_id: str, requested: str | None, key: str | None) -> dict[str, Any]:
+        """Command a pipeline to be run; without one, the last one again. The run's id is the command's event id."""
+        route, body = f"{batch_id}/pipelines", json.dumps(requested)
+        known = await self._answered(teacher, route, key, body)
+        if known is not None:
+            return known
+        asked = {"user_id": teacher.user_id, "requested_pipeline": requested}
+        checked = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/start:check", json=asked)
+
+        def command(tx: Tx, run_id: UUID) -> dict[str, Any]:
+            correlation_id = current().correlation_id or run_id
+            message = ClientBatchPipelineRequestV1(
+                batch_id=batch_id,
+                requested_pipeline=checked["requested_pipeline"],
+                client_correlation_id=correlation_id,
+                user_id=teacher.user_id,
+                is_retry=requested is None,
+            )
+            log_store.append(tx, [message], event_id=run_id)
+            answer = {"batch_id": batch_id, "run_id": str(run_id), "status": "accepted"}
+            return answer | {"correlation_id": str(correlation_id)}
+
+        return await self._once(teacher, route, key, body, command)
+
+    async def cancel(self, teacher: Teacher, batch_id: str, run_id: str | None) -> dict[str, Any]:
+        """Command a run to be stopped: the one given, which may still be on its way, or the one under way."""
+        if run_id is None:
+            asked = {"user_id": teacher.user_id}
+            told = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/cancel:check", json=asked)
+            run_id = str(told["run_id"])
+        else:
+            await self._owned(teacher, batch_id)
+        message: Event = BatchPipelineCancelRequestedV1(batch_id=batch_id, run_id=run_id, user_id=teacher.user_id)
+        await self._db.write(lambda tx: log_store.append(tx, [message]))
+        return {
+            "batch_id": batch_id,
+            "run_id": run_id,
+            "status": "accepted",
+            "correlation_id": str(current().correlation_id),
+        }
+
+    # -- shared
+
+    async def ready(self) -> None:
+        """Raise Unavailable, with what is missing, if nothing can be served."""
+        await self._db.read(store.accounts)
+        for peer in (self._orchestrator, self._files, self._aggregator):
+            await peer.ask("GET", "/internal/v1/dead-letters")
+
+    async def forget(self) -> None:
+        """Delete answers that are older than anybody's retry."""
+        while True:
+            before = self._clock.now() - KEPT
+            await self._db.write(lambda tx: store.forget_answers(tx, before))  # noqa: B023 -- awaited at once
+            await self._clock.sleep(FORGET_SECONDS)
+
+    async def _owned(self, teacher: Teacher, batch_id: str) -> ProcessingPipelineState:
+        told = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
+        if told["user_id"] != teacher.user_id:
+            raise NotFound("There is no such batch.")
+        return ProcessingPipelineState.model_validate(told)
+
+    async def _answered(self, teacher: Teacher, route: str, key: str | None, body: str) -> dict[str, Any] | None:
+        if key is None:
+            return None
+        row = await self._db.read(lambda tx: store.answered(tx, teacher.user_id, route, key))
+        return _same(row, body)
+
+    async def _once(
+        self,
+        teacher: Teacher,
+        route: str,
+        key: str | None,
+        body: str,
+        act: Callable[[Tx, UUID], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Act once under this key, in the transaction that keeps the answer, or return what was answered before."""
+        minted = new_id()
+
+        def once(tx: Tx) -> dict[str, Any]:
+            known = _same(store.answered(tx, teacher.user_id, route, key), body) if key else None
+            if known is not None:
+                return known
+            answer = act(tx, minted)
+            if key:
+                row = {"user_id": teacher.user_id, "route": route, "key": key, "body_hash": _hash(body)}
+                store.remember_answer(tx, {**row, "answer": json.dumps(answer)})
+            return answer
+
+        return await self._db.write(once)
+
+
+def _same(row: Any, body: str) -> dict[str, Any] | None:  # noqa: ANN401 -- a row of idempotency, or None
+    if row is None:
+        return None
+    if row.body_hash != _hash(body):
+        raise Unprocessable("This Idempotency-Key was used for another request; use a new one.", code="KEY_REUSED")
+    answer: dict[str, Any] = json.loads(row.answer)
+    return answer
+
+
+def _hash(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()

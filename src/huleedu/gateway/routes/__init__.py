@@ -1,0 +1,1 @@
+"""The public routes, a file for each resource."""

@@ -1,0 +1,95 @@
+"""The gateway's tables: accounts, bearer tokens, and answers that were given under an idempotency key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Boolean, Column, Index, PrimaryKeyConstraint, Table, Text, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.platform.db import Timestamp, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from huleedu.platform.db import ReadTx, Tx
+
+account = Table(
+    "account",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+)
+token = Table(
+    "token",
+    metadata,
+    Column("token_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+    Index("token_user", "user_id"),
+)
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body_hash", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    PrimaryKeyConstraint("user_id", "route", "key"),
+    Index("idempotency_at", "at"),
+)
+
+
+def add_account(tx: Tx, user_id: str, email: str, name: str) -> bool:
+    """Insert an account; False if the address has one."""
+    row = {"user_id": user_id, "email": email, "name": name, "created_at": tx.now}
+    return bool(tx.execute(insert(account).values(row).on_conflict_do_nothing()))
+
+
+def account_of(tx: ReadTx, email: str) -> Any:  # noqa: ANN401 -- a row of account, or None
+    """Return the account of an address."""
+    return tx.first(select(account).where(account.c.email == email))
+
+
+def accounts(tx: ReadTx) -> Sequence[Any]:
+    """Return all accounts."""
+    return tx.all(select(account).order_by(account.c.email))
+
+
+def add_token(tx: Tx, token_id: str, user_id: str) -> None:
+    """Insert a token."""
+    tx.execute(insert(token).values(token_id=token_id, user_id=user_id, created_at=tx.now, revoked=False))
+
+
+def revoke_tokens(tx: Tx, user_id: str) -> int:
+    """Revoke all tokens of an account; return how many were in force."""
+    mine = (token.c.user_id == user_id) & token.c.revoked.is_(False)
+    return tx.execute(update(token).where(mine).values(revoked=True))
+
+
+def holder(tx: ReadTx, token_id: str) -> Any:  # noqa: ANN401 -- a row of account, or None
+    """Return the account that a token in force belongs to."""
+    joined = select(account).join(token, token.c.user_id == account.c.user_id)
+    return tx.first(joined.where(token.c.token_id == token_id, token.c.revoked.is_(False)))
+
+
+def answered(tx: ReadTx, user_id: str, route: str, key: str) -> Any:  # noqa: ANN401 -- a row of idempotency, or None
+    """Return what was answered under this key."""
+    same = (idempotency.c.user_id == user_id) & (idempotency.c.route == route) & (idempotency.c.key == key)
+    return tx.first(select(idempotency).where(same))
+
+
+def remember_answer(tx: Tx, row: dict[str, str]) -> None:
+    """Keep an answer for whoever asks the same again."""
+    tx.execute(insert(idempotency).values(at=tx.now, **row))
+
+
+def forget_answers(tx: Tx, before: datetime) -> None:
+    """Delete answers that nobody will ask for again."""
+    tx.execute(delete(idempotency).where(idempotency.c.at < before))

@@ -1,0 +1,179 @@
+"""The orchestrator's tables: batches, which essays they have, runs cancelled before they came, erasures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.contracts.batch import BatchClientStatus
+from huleedu.orchestrator.model import Batch
+from huleedu.platform.db import Timestamp, each, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from huleedu.platform.db import ReadTx, Tx
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("due", Timestamp),
+    Column("parked", Integer, nullable=False, server_default="0"),
+    Index("batch_due", "due"),
+)
+batch_essay = Table(
+    "batch_essay",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("essay_id", Text, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    PrimaryKeyConstraint("batch_id", "essay_id"),
+)
+cancelled_run = Table(
+    "cancelled_run",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "run_id"),
+)
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+)
+erasure_report = Table(
+    "erasure_report",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "service"),
+)
+
+
+def load(tx: ReadTx, batch_id: str) -> Batch | None:
+    """Return the batch, if it exists."""
+    body = tx.scalar(select(batch.c.body).where(batch.c.batch_id == batch_id))
+    return Batch.model_validate_json(body) if body else None
+
+
+def load_many(tx: ReadTx, batch_ids: Iterable[str]) -> list[Batch]:
+    """Return those of the batches that exist."""
+    bodies = tx.scalars(select(batch.c.body).where(batch.c.batch_id.in_(select(each(batch_ids).c.value))))
+    return [Batch.model_validate_json(body) for body in bodies]
+
+
+def page(tx: ReadTx, after: str, limit: int) -> list[Batch]:
+    """Return the batches that follow this id, in the order of their ids."""
+    statement = select(batch.c.body).where(batch.c.batch_id > after).order_by(batch.c.batch_id).limit(limit)
+    return [Batch.model_validate_json(body) for body in tx.scalars(statement)]
+
+
+def save(tx: Tx, saved: Batch, due: datetime | None = None) -> None:
+    """Write the batch. `due` is when a run that has not moved is given up; a parked batch's timer rests."""
+    state = saved.state
+    row = {
+        "batch_id": state.batch_id,
+        "user_id": state.user_id,
+        "status": state.status.value,
+        "version": state.version,
+        "body": saved.model_dump_json(),
+        "due": due if state.status is BatchClientStatus.PROCESSING else None,
+    }
+    tx.execute(insert(batch).values(row).on_conflict_do_update(index_elements=["batch_id"], set_=row))
+
+
+def overdue(tx: ReadTx, limit: int = 100) -> list[Batch]:
+    """Return batches whose run has not moved until its time was up, and of which nothing is parked."""
+    late = select(batch.c.body).where(batch.c.due < tx.now, batch.c.parked == 0).limit(limit)
+    return [Batch.model_validate_json(body) for body in tx.scalars(late)]
+
+
+def stalled(tx: ReadTx) -> list[str]:
+    """Return batches that nothing will ever move: processing without a timer. There must be none."""
+    lost = (batch.c.status == BatchClientStatus.PROCESSING.value) & batch.c.due.is_(None)
+    return list(tx.scalars(select(batch.c.batch_id).where(lost)))
+
+
+def note_parked(tx: Tx, batch_id: str, parked: int) -> None:
+    """Note how many records of the batch are parked."""
+    tx.execute(update(batch).where(batch.c.batch_id == batch_id).values(parked=parked))
+
+
+def note_essay(tx: Tx, batch_id: str, essay_id: str, *, removed: bool) -> None:
+    """Note that an essay came or went; a removal may be heard before the arrival, and is final."""
+    row = {"batch_id": batch_id, "essay_id": essay_id, "removed": removed}
+    statement = insert(batch_essay).values(row)
+    if removed:
+        tx.execute(statement.on_conflict_do_update(index_elements=["batch_id", "essay_id"], set_={"removed": True}))
+    else:
+        tx.execute(statement.on_conflict_do_nothing())
+
+
+def has_essays(tx: ReadTx, batch_id: str) -> bool:
+    """Return whether the batch has an essay, as far as has been heard."""
+    there = (batch_essay.c.batch_id == batch_id) & batch_essay.c.removed.is_(False)
+    return bool(tx.scalar(select(exists().where(there))))
+
+
+def remember_cancel(tx: Tx, batch_id: str, run_id: str) -> None:
+    """Remember a cancel whose run has not come yet."""
+    tx.execute(insert(cancelled_run).values(batch_id=batch_id, run_id=run_id).on_conflict_do_nothing())
+
+
+def was_cancelled(tx: ReadTx, batch_id: str, run_id: str) -> bool:
+    """Return whether a cancel of this run came before it."""
+    same = (cancelled_run.c.batch_id == batch_id) & (cancelled_run.c.run_id == run_id)
+    return bool(tx.scalar(select(exists().where(same))))
+
+
+def erase(tx: Tx, erased: Batch) -> None:
+    """Delete all that is held of the batch; what stays is its id, whose it was (only she may ask), and when."""
+    batch_id, user_id = erased.state.batch_id, erased.state.user_id
+    for table in (batch, batch_essay, cancelled_run):
+        tx.execute(delete(table).where(table.c.batch_id == batch_id))
+    tx.execute(insert(erasure).values(batch_id=batch_id, user_id=user_id, at=tx.now).on_conflict_do_nothing())
+
+
+def erased_for(tx: ReadTx, batch_id: str) -> str | None:
+    """Return whose the batch was, if it was erased."""
+    owner = tx.scalar(select(erasure.c.user_id).where(erasure.c.batch_id == batch_id))
+    return str(owner) if owner else None
+
+
+def erased_among(tx: ReadTx, batch_ids: Iterable[str]) -> list[str]:
+    """Return those of the batches that were erased."""
+    return list(tx.scalars(select(erasure.c.batch_id).where(erasure.c.batch_id.in_(select(each(batch_ids).c.value)))))
+
+
+def note_erasure(tx: Tx, batch_id: str, service: str) -> None:
+    """Note that a service has deleted what it held."""
+    tx.execute(insert(erasure_report).values(batch_id=batch_id, service=service).on_conflict_do_nothing())
+
+
+def erasure_reports(tx: ReadTx, batch_id: str) -> int:
+    """Return how many services have deleted what they held."""
+    mine = select(func.count()).select_from(erasure_report).where(erasure_report.c.batch_id == batch_id)
+    return int(tx.scalar(mine))

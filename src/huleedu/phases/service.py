@@ -1,0 +1,41 @@
+"""Phases, wired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from huleedu.contracts.batch import BatchErasedV1
+from huleedu.contracts.essay import EssayRemovedV1
+from huleedu.contracts.phase import BatchPhaseCancelCommandV1, PhaseWorkRequestedV1
+from huleedu.phases import store
+from huleedu.phases.handlers import Phases
+from huleedu.phases.work import WorkQueue
+from huleedu.phases.worker import PRELOAD
+from huleedu.platform.service import Service
+from huleedu.platform.workers import Workers
+
+if TYPE_CHECKING:
+    from huleedu.platform.app import Platform
+
+
+def build(platform: Platform) -> Service:
+    """Wire phases. The workers are forked from one process that has loaded all dictionaries."""
+    count = platform.settings.workers
+    workers = Workers(count=count, preload=PRELOAD)
+    queue = WorkQueue(platform, workers)
+    phases = Phases()
+    return Service(
+        name="phases",
+        group="phase-service",
+        on={
+            PhaseWorkRequestedV1: phases.on_work_requested,
+            BatchPhaseCancelCommandV1: phases.on_cancel,
+            EssayRemovedV1: phases.on_essay_removed,
+            BatchErasedV1: phases.on_batch_erased,
+        },
+        ends=BatchErasedV1,
+        # In one process nobody else can hold a lease when it starts.
+        prepare=lambda tx: store.return_leases(tx, expired_only=False),
+        tasks=[*[queue.serve] * count, queue.stop_cancelled, queue.watch],
+        workers=workers,
+    )

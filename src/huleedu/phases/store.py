@@ -1,0 +1,214 @@
+"""The tables of phases: work that waits or is being done, results that can be used again, runs that were cancelled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, delete, exists, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.contracts.phase import PhaseWorkRequestedV1
+from huleedu.platform.db import Timestamp, each, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from huleedu.contracts.phase import EssayOutcome
+    from huleedu.platform.db import ReadTx, Tx
+
+work = Table(
+    "work",
+    metadata,
+    Column("place", Integer, primary_key=True, autoincrement=True),
+    Column("work_id", Text, nullable=False, unique=True),
+    Column("run_id", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("traceparent", Text),
+    Column("request", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lease", Text),
+    Column("lease_until", Timestamp),
+    Column("due", Timestamp, nullable=False),
+    Index("work_queue", "state", "user_id", "batch_id", "place"),
+    Index("work_run", "run_id"),
+    sqlite_autoincrement=True,
+)
+phase_result = Table(
+    "phase_result",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("essay_id", Text, nullable=False),
+    Column("input_hash", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("engine", Text, nullable=False),
+    Column("result_id", Text, nullable=False),
+    Column("metrics", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "input_hash", "phase", "engine"),
+)
+dropped_run = Table(
+    "dropped_run",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("batch_id", Text, nullable=False),
+)
+QUEUED = "queued"
+RUNNING = "running"
+QUEUE_CHANNEL = "phases:queue"
+CANCEL_CHANNEL = "phases:cancel"
+
+
+class Work(NamedTuple):
+    """A claimed unit of work. Only who holds the lease may finish it."""
+
+    request: PhaseWorkRequestedV1
+    user_id: str
+    correlation_id: str
+    traceparent: str | None
+    attempt: int
+    lease: str
+
+
+def enqueue(tx: Tx, request: PhaseWorkRequestedV1, asked_by: Mapping[str, str | None], due: datetime) -> None:
+    """Put work into the queue, once, unless its run is cancelled."""
+    if tx.scalar(select(exists().where(dropped_run.c.run_id == request.run_id))):
+        return
+    row = {
+        "work_id": request.work_id,
+        "run_id": request.run_id,
+        "batch_id": request.batch_id,
+        "request": request.model_dump_json(),
+        "state": QUEUED,
+        "attempt": 0,
+        "due": due,
+        **asked_by,
+    }
+    tx.execute(insert(work).values(row).on_conflict_do_nothing())
+    tx.announce(QUEUE_CHANNEL)
+
+
+def queued(tx: ReadTx) -> dict[str, dict[str, int]]:
+    """Return how much waits for each teacher and batch."""
+    counted = select(work.c.user_id, work.c.batch_id, func.count().label("units")).where(work.c.state == QUEUED)
+    waiting: dict[str, dict[str, int]] = {}
+    for row in tx.all(counted.group_by(work.c.user_id, work.c.batch_id)):
+        waiting.setdefault(row.user_id, {})[row.batch_id] = row.units
+    return waiting
+
+
+def claim(tx: Tx, user_id: str, batch_id: str, lease: str, until: datetime) -> Work | None:
+    """Take the oldest waiting work of a batch, for as long as the lease lasts."""
+    waiting = (work.c.state == QUEUED) & (work.c.user_id == user_id) & (work.c.batch_id == batch_id)
+    oldest = select(work.c.place).where(waiting).order_by(work.c.place).limit(1).scalar_subquery()
+    row = tx.first(
+        update(work)
+        .where(work.c.place == oldest)
+        .values(state=RUNNING, attempt=work.c.attempt + 1, lease=lease, lease_until=until)
+        .returning(work.c.request, work.c.correlation_id, work.c.traceparent, work.c.attempt)
+    )
+    if row is None:
+        return None
+    request = PhaseWorkRequestedV1.model_validate_json(row.request)
+    return Work(request, user_id, row.correlation_id, row.traceparent, row.attempt, lease)
+
+
+def finish(tx: Tx, done: Work) -> bool:
+    """Take the work off the queue; False if the lease is not ours any more, and then nothing may be said."""
+    return bool(tx.execute(delete(work).where(work.c.work_id == done.request.work_id, work.c.lease == done.lease)))
+
+
+def put_back(tx: Tx, failed: Work) -> None:
+    """Return work whose attempt failed to the queue."""
+    mine = (work.c.work_id == failed.request.work_id) & (work.c.lease == failed.lease)
+    tx.execute(update(work).where(mine).values(state=QUEUED, lease=None, lease_until=None))
+    tx.announce(QUEUE_CHANNEL)
+
+
+def return_leases(tx: Tx, *, expired_only: bool) -> int:
+    """Return work whose server has died to the queue: it used up no attempt."""
+    lost = work.c.state == RUNNING
+    if expired_only:
+        lost &= work.c.lease_until < tx.now
+    values = {"state": QUEUED, "attempt": work.c.attempt - 1, "lease": None, "lease_until": None}
+    tx.announce(QUEUE_CHANNEL)
+    return tx.execute(update(work).where(lost).values(values))
+
+
+def take_overdue(tx: Tx, lease: str, until: datetime) -> list[Work]:
+    """Claim the work that has waited past its time."""
+    late = (work.c.state == QUEUED) & (work.c.due < tx.now)
+    rows = tx.all(
+        update(work)
+        .where(late)
+        .values(state=RUNNING, lease=lease, lease_until=until)
+        .returning(work.c.request, work.c.user_id, work.c.correlation_id, work.c.traceparent, work.c.attempt)
+    )
+    return [
+        Work(
+            PhaseWorkRequestedV1.model_validate_json(row.request),
+            row.user_id,
+            row.correlation_id,
+            row.traceparent,
+            row.attempt,
+            lease,
+        )
+        for row in rows
+    ]
+
+
+def stalled(tx: ReadTx, grace: timedelta) -> Sequence[str]:
+    """Return work that neither a lease nor a timer keeps alive. There must be none."""
+    long_ago = tx.now - grace
+    lost = ((work.c.state == RUNNING) & (work.c.lease_until < long_ago)) | (work.c.due < long_ago)
+    return tx.scalars(select(work.c.work_id).where(lost))
+
+
+def drop_run(tx: Tx, batch_id: str, run_id: str) -> None:
+    """Forget the work of a cancelled run, also what is being done, and remember the run for what comes later."""
+    tx.execute(insert(dropped_run).values(run_id=run_id, batch_id=batch_id).on_conflict_do_nothing())
+    tx.execute(delete(work).where(work.c.run_id == run_id))
+    tx.announce(CANCEL_CHANNEL)
+
+
+def held(tx: ReadTx, leases: Iterable[str]) -> set[str]:
+    """Return those of the leases that still hold work."""
+    return set(tx.scalars(select(work.c.lease).where(work.c.lease.in_(select(each(leases).c.value)))))
+
+
+def known_result(
+    tx: ReadTx, batch_id: str, input_hash: str, phase: str, engine: str
+) -> tuple[str, dict[str, float]] | None:
+    """Return what the same engine has made of the same input before: the result's id and figures."""
+    row = tx.first(
+        select(phase_result.c.result_id, phase_result.c.metrics).where(
+            phase_result.c.batch_id == batch_id,
+            phase_result.c.input_hash == input_hash,
+            phase_result.c.phase == phase,
+            phase_result.c.engine == engine,
+        )
+    )
+    return (row.result_id, json.loads(row.metrics)) if row else None
+
+
+def keep_result(tx: Tx, key: Mapping[str, str], outcome: EssayOutcome) -> None:
+    """Keep a result for the next time; failures are never kept."""
+    statement = insert(phase_result).values(
+        essay_id=outcome.essay_id, result_id=outcome.result_id, metrics=json.dumps(outcome.metrics), **key
+    )
+    tx.execute(statement.on_conflict_do_nothing())
+
+
+def remove_essay(tx: Tx, essay_id: str) -> None:
+    """Let go of an essay."""
+    tx.execute(delete(phase_result).where(phase_result.c.essay_id == essay_id))
+
+
+def erase(tx: Tx, batch_id: str) -> None:
+    """Let go of a batch."""
+    for table in (work, phase_result, dropped_run):
+        tx.execute(delete(table).where(table.c.batch_id == batch_id))
+    tx.announce(CANCEL_CHANNEL)

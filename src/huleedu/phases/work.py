@@ -1,0 +1,214 @@
+"""The work queue: claim in turn, run in a worker process, finish in one transaction.
+
+A claim is a lease that outlasts every attempt. A worker that dies or takes too long uses up one attempt; a server that
+dies uses none: its leases return to the queue. Whoever does not hold the lease any more says nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import anyio
+import structlog
+
+from huleedu.contracts.phase import Engine, EssayOutcome, PhaseWorkCompletedV1, WorkOutcome
+from huleedu.phases import fairness, store, worker
+from huleedu.platform.context import bound, child, new_id
+from huleedu.platform.log import store as log_store
+from huleedu.platform.log.delivery import describe
+from huleedu.platform.workers import WorkerDied, WorkerTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from huleedu.contracts.phase import EssayRef, PhaseContext, PhaseName
+    from huleedu.phases.store import Work
+    from huleedu.platform.app import Platform
+    from huleedu.platform.db import Tx
+    from huleedu.platform.workers import Workers
+
+ATTEMPTS = 3
+LEASE_MARGIN = timedelta(seconds=60)
+"""A lease outlasts the longest attempt by this, for the worker's start and the writing of the result."""
+PATIENCE = timedelta(hours=12)
+"""Work that has waited so long is failed with a reason: the school day it was meant for is over."""
+WATCH_SECONDS = 15.0
+DIED = "The essay could not be assessed: the program that did it ended {attempts} times. The other essays go on."
+SLOW = "The essay could not be assessed within {seconds} seconds, {attempts} times. The other essays go on."
+BROKEN = "The essay could not be assessed because of a fault in this phase. The other essays go on."
+LATE = "The essay waited too long for its turn. Start the assessment again."
+log = structlog.get_logger()
+
+
+class WorkQueue:
+    """Spreads work over the worker processes, fairly over teachers, then over their batches."""
+
+    def __init__(self, platform: Platform, workers: Workers) -> None:
+        self._db = platform.db
+        self._blobs = platform.blobs
+        self._clock = platform.clock
+        self._workers = workers
+        self._timeout_s = platform.settings.work_timeout_seconds
+        self._engines: dict[tuple[PhaseName, str], Engine] = {}
+        self._teachers = fairness.Ring()
+        self._batches: dict[str, fairness.Ring] = {}
+        self._claiming = asyncio.Lock()
+        self._running: dict[str, anyio.CancelScope] = {}
+
+    async def serve(self) -> None:
+        """Do one unit of work after another. As many of these run as there are worker processes."""
+        with self._db.watch([store.QUEUE_CHANNEL]) as watch:
+            while True:
+                work = await self._claim()
+                if work is None:
+                    await watch.take()
+                    continue
+                with anyio.CancelScope() as scope, self._bound(work):
+                    self._running[work.lease] = scope
+                    try:
+                        await self._perform(work)
+                    finally:
+                        del self._running[work.lease]
+
+    async def stop_cancelled(self) -> None:
+        """Stop the workers of runs that have been cancelled."""
+        with self._db.watch([store.CANCEL_CHANNEL]) as watch:
+            while True:
+                await watch.take()
+                leases = list(self._running)
+                held = await self._db.read(lambda tx: store.held(tx, leases))  # noqa: B023 -- awaited at once
+                for lease in set(leases) - held:
+                    if scope := self._running.get(lease):
+                        scope.cancel()
+
+    async def watch(self) -> None:
+        """Return leases that have run out, and fail what has waited too long."""
+        while True:
+            await self._clock.sleep(WATCH_SECONDS)
+            await self._db.write(lambda tx: store.return_leases(tx, expired_only=True))
+            until = self._clock.now() + LEASE_MARGIN
+            for work in await self._db.write(lambda tx: store.take_overdue(tx, str(new_id()), until)):  # noqa: B023 -- awaited at once
+                with self._bound(work):
+                    await self._finish(work, None, [_failed(essay, "DEADLINE", LATE) for essay in work.request.essays])
+
+    async def _claim(self) -> Work | None:
+        async with self._claiming:
+            until = self._clock.now() + timedelta(seconds=self._timeout_s) + LEASE_MARGIN
+            waiting = await self._db.read(store.queued)
+            if not waiting:
+                return None
+            totals = {teacher: sum(batches.values()) for teacher, batches in waiting.items()}
+            self._teachers, teacher = fairness.turn(self._teachers, totals)
+            ring, batch = fairness.turn(self._batches.get(teacher, fairness.Ring()), waiting[teacher])
+            self._batches = {name: known for name, known in self._batches.items() if name in waiting} | {teacher: ring}
+            return await self._db.write(lambda tx: store.claim(tx, teacher, batch, str(new_id()), until))
+
+    async def _perform(self, work: Work) -> None:
+        """Run the phase on each essay of the work, and say what came of it."""
+        request, engine = work.request, None
+        try:
+            engine = await self._engine(request.phase, request.context)
+            outcomes = [await self._assess(work, essay, engine) for essay in request.essays]
+        except (WorkerDied, WorkerTimeout, MemoryError) as error:
+            log.warning("phases.attempt_failed", phase=request.phase.value, attempt=work.attempt, cause=describe(error))
+            if work.attempt < ATTEMPTS:
+                await self._db.write(lambda tx: store.put_back(tx, work))
+                return
+            slow = isinstance(error, WorkerTimeout)
+            detail = (SLOW if slow else DIED).format(seconds=self._timeout_s, attempts=work.attempt)
+            outcomes = [
+                _failed(essay, "PHASE_TIMEOUT" if slow else "PHASE_CRASHED", detail) for essay in request.essays
+            ]
+        except Exception as error:  # noqa: BLE001 -- a phase may raise anything; it fails this work and no other
+            log.error("phases.fault", phase=request.phase.value, cause=describe(error))  # noqa: TRY400 -- no essay text
+            outcomes = [_failed(essay, "PHASE_FAILED", BROKEN) for essay in request.essays]
+        await self._finish(work, engine, outcomes)
+
+    async def _assess(self, work: Work, essay: EssayRef, engine: Engine) -> EssayOutcome:
+        """Return what the phase makes of one essay, or what it has made of the same before."""
+        request = work.request
+        key = self._key(work, essay, engine)
+        if known := await self._db.read(lambda tx: store.known_result(tx, **key)):
+            return EssayOutcome(
+                essay_id=essay.essay_id, outcome=WorkOutcome.COMPLETED, result_id=known[0], metrics=known[1]
+            )
+        text = (await self._blobs.get(essay.text_storage_id)).decode()
+        given = request.inputs.get(essay.essay_id, {})
+        inputs = {phase: await self._blobs.get(result_id) for phase, result_id in given.items()}
+        context = request.context.model_dump_json()
+        result, metrics = await self._workers.run(
+            worker.perform, request.phase.value, text, context, inputs, timeout_s=self._timeout_s
+        )
+        result_id = await self._blobs.put(f"{request.batch_id}/{essay.essay_id}", result)
+        return EssayOutcome(
+            essay_id=essay.essay_id, outcome=WorkOutcome.COMPLETED, result_id=result_id, metrics=metrics
+        )
+
+    async def _finish(self, work: Work, engine: Engine | None, outcomes: list[EssayOutcome]) -> None:
+        """Take the work off the queue and say what came of it, in one transaction; without the lease, say nothing."""
+        request = work.request
+
+        def finish(tx: Tx) -> bool:
+            if not store.finish(tx, work):
+                return False
+            for essay, outcome in zip(request.essays, outcomes, strict=True):
+                if engine and outcome.result_id:
+                    store.keep_result(tx, self._key(work, essay, engine), outcome)
+            completed = PhaseWorkCompletedV1(
+                batch_id=request.batch_id,
+                work_id=request.work_id,
+                run_id=request.run_id,
+                phase=request.phase,
+                attempt=work.attempt,
+                essays=tuple(outcomes),
+                engine=engine,
+            )
+            log_store.append(tx, [completed])
+            return True
+
+        if not await self._db.write(finish):
+            log.info("phases.lease_lost", phase=request.phase.value)
+
+    async def _engine(self, phase: PhaseName, context: PhaseContext) -> Engine:
+        """Return the phase's engine, asked of a worker process once: this one does not load the phases' libraries."""
+        language = context.language.value
+        if (phase, language) not in self._engines:
+            told = await self._workers.run(worker.engine, phase.value, language, timeout_s=self._timeout_s)
+            self._engines[phase, language] = Engine.model_validate_json(told)
+        return self._engines[phase, language]
+
+    def _key(self, work: Work, essay: EssayRef, engine: Engine) -> dict[str, str]:
+        """Return what decides a result: text, context and inputs (blob ids bear their content's hash), and engine."""
+        request = work.request
+        given = [essay.text_storage_id, request.context.model_dump(mode="json"), request.inputs.get(essay.essay_id, {})]
+        return {
+            "batch_id": request.batch_id,
+            "input_hash": _hash(json.dumps(given, sort_keys=True)),
+            "phase": request.phase.value,
+            "engine": _hash(json.dumps(engine.model_dump(mode="json"), sort_keys=True)),
+        }
+
+    @contextmanager
+    def _bound(self, work: Work) -> Iterator[None]:
+        """Work for whoever asked for it."""
+        with bound(
+            batch_id=work.request.batch_id,
+            user_id=work.user_id,
+            correlation_id=UUID(work.correlation_id),
+            traceparent=child(work.traceparent),
+        ):
+            yield
+
+
+def _failed(essay: EssayRef, code: str, detail: str) -> EssayOutcome:
+    return EssayOutcome(essay_id=essay.essay_id, outcome=WorkOutcome.FAILED, code=code, detail=detail)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What every service stands on: database, log, backplane, blobs, HTTP, time. It knows nothing of essays."""

@@ -1,0 +1,91 @@
+"""What a service is given, and how services run together in a process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from huleedu.platform.context import bound
+from huleedu.platform.http import Peer, internal_app
+from huleedu.platform.log.redrive import redrive
+from huleedu.platform.log.routes import dead_letter_routes
+from huleedu.platform.log.runner import Runner
+from huleedu.platform.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from starlette.types import ASGIApp
+
+    from huleedu.platform.backplane import Backplane
+    from huleedu.platform.blobs import Blobs
+    from huleedu.platform.clock import Clock
+    from huleedu.platform.db import Db
+    from huleedu.platform.keys import Keys
+    from huleedu.platform.log import Log
+    from huleedu.platform.service import Service
+    from huleedu.platform.settings import Settings
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The ports, adapted as the settings say. `peer(name)` is another service, wherever it runs."""
+
+    settings: Settings
+    keys: Keys
+    clock: Clock
+    db: Db
+    log: Log
+    backplane: Backplane
+    blobs: Blobs
+    peers: dict[str, Peer] = field(default_factory=dict)
+
+    def peer(self, name: str) -> Peer:
+        """Return the way to another service."""
+        return self.peers.setdefault(name, Peer(name, self.keys.service, self.settings))
+
+
+def connect(platform: Platform, services: Sequence[Service]) -> dict[str, ASGIApp]:
+    """Return each service's internal application by name, reachable from the others in this process."""
+    apps = {
+        service.name: internal_app(
+            service.name, [*service.routes, dead_letter_routes(platform, service)], platform.keys.service
+        )
+        for service in services
+    }
+    for name, app in apps.items():
+        platform.peer(name).connect(app)
+    return apps
+
+
+@asynccontextmanager
+async def running(platform: Platform, services: Sequence[Service]) -> AsyncIterator[None]:
+    """Run what the services do by themselves: prepare, consume the log, work, watch."""
+    tasks = Tasks(platform.clock)
+    for service in services:
+        if service.prepare:
+            await platform.db.write(service.prepare)
+        if service.workers:
+            await service.workers.start()
+        runner = Runner(platform, service)
+        if service.hears:
+            tasks.start(f"{service.name}.runner", runner.run)
+            tasks.start(f"{service.name}.redrive", partial(redrive, platform, service, runner))
+        for loop in service.tasks:
+            tasks.start(f"{service.name}.{loop.__name__}", partial(_inside, service.name, loop))
+    try:
+        yield
+    finally:
+        for service in services:
+            if service.stopping:
+                service.stopping()
+        await tasks.aclose()
+        await asyncio.gather(*(service.workers.aclose() for service in services if service.workers))
+
+
+async def _inside(service: str, loop: Callable[[], Awaitable[None]]) -> None:
+    with bound(service=service):
+        await loop()

@@ -1,0 +1,83 @@
+"""The platform on one machine: a data directory, locked by the one process that uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from huleedu.platform.app import Platform
+from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.blobs.files import FileBlobs
+from huleedu.platform.clock import SystemClock
+from huleedu.platform.db import Db
+from huleedu.platform.errors import Usage
+from huleedu.platform.keys import Keys
+from huleedu.platform.log.embedded import EmbeddedLog
+from huleedu.platform.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from huleedu.platform.clock import Clock
+    from huleedu.platform.settings import Settings
+
+DATABASE = "huleedu.db"
+
+
+class Locked(Usage):
+    """Another process uses the data directory."""
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory, made if need be, as its only user while the block runs."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Usage(
+            f"Cannot write to the data directory {data_dir}: {error.strerror}. Choose another --data-dir."
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Locked(f"Another HuleEdu uses {data_dir}. Stop it, or choose another --data-dir.") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def wire(settings: Settings, clock: Clock | None = None) -> Platform:
+    """Return the platform on a data directory, with nothing started."""
+    clock = clock or SystemClock()
+    db = Db(settings.data_dir / DATABASE, clock)
+    return Platform(
+        settings=settings,
+        keys=Keys.of(settings.data_dir),
+        clock=clock,
+        db=db,
+        log=EmbeddedLog(db),
+        backplane=MemoryBackplane("huleedu"),
+        blobs=FileBlobs(settings.data_dir / "blobs"),
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
+    """Lock, migrate and open a data directory while the block runs."""
+    with locked(settings.data_dir):
+        migrate(settings.data_dir / DATABASE)
+        platform = wire(settings, clock)
+        await platform.db.start()
+        await platform.backplane.start()
+        try:
+            yield platform
+        finally:
+            for peer in platform.peers.values():
+                await peer.aclose()
+            await platform.backplane.aclose()
+            await platform.db.close()

@@ -1,0 +1,76 @@
+"""Errors by what to do about them. They are raised where they are found and answered at the edge, once."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+
+class Retry(Exception):
+    """It may work in a moment: back off and try the same again."""
+
+
+class Usage(Exception):
+    """The operator must change something; the text says what. Shown without a traceback."""
+
+
+class Problem(Exception):
+    """An answer that is not the one asked for: a status, a code for programs, a sentence for people."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "INTERNAL_ERROR"
+    retry_after_s: int | None = None
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+
+
+class NotFound(Problem):
+    """There is no such thing, or it is not the caller's: nobody can tell which."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "NOT_FOUND"
+
+
+class Conflict(Problem):
+    """It cannot be done now; the detail says what has to happen first."""
+
+    status = HTTPStatus.CONFLICT
+    code = "CONFLICT"
+
+
+class Gone(Problem):
+    """It was there and is over."""
+
+    status = HTTPStatus.GONE
+    code = "GONE"
+
+
+class Unprocessable(Problem):
+    """It can be read but not done; the detail says what to change."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "UNPROCESSABLE"
+
+
+class TooLarge(Problem):
+    """It is over a stated limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "TOO_LARGE"
+
+
+class Unauthenticated(Problem):
+    """No valid credential came with the request."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "UNAUTHENTICATED"
+
+
+class Unavailable(Problem, Retry):
+    """A service behind this one is away for the moment."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "UNAVAILABLE"
+    retry_after_s = 2

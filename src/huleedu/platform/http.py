@@ -1,0 +1,203 @@
+"""HTTP between services and towards clients: one error shape, one context, one credential check, one client.
+
+In one process the same client runs over an in-process transport, so there is no second code path.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx2
+import stamina
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from huleedu.platform.context import bound, child, current, new_id
+from huleedu.platform.errors import (
+    Conflict,
+    Gone,
+    NotFound,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fastapi import APIRouter
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from huleedu.platform.settings import Settings
+
+log = structlog.get_logger()
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+BY_STATUS: dict[int, type[Problem]] = {
+    problem.status: problem for problem in (NotFound, Conflict, Gone, Unprocessable, TooLarge, Unauthenticated)
+}
+
+
+class Bound:
+    """ASGI middleware that binds who asks and because of what, from the headers of another service or anew."""
+
+    def __init__(self, app: ASGIApp, *, service: str, trusted: bool) -> None:
+        self._app = app
+        self._service = service
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request in its context."""
+        if scope["type"] not in {"http", "websocket"}:
+            return await self._app(scope, receive, send)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        fields: dict[str, Any] = {
+            "service": self._service,
+            "correlation_id": _uuid(headers.get("x-correlation-id")) or new_id(),
+            "causation_id": None,
+            "batch_id": None,
+            "user_id": headers.get("x-user-id") if self._trusted else None,
+            "traceparent": child(_traceparent(headers.get("traceparent"))),
+        }
+        with bound(**fields):
+            return await self._app(scope, receive, send)
+
+
+class Credential:
+    """ASGI middleware that lets in only who shows the service key."""
+
+    def __init__(self, app: ASGIApp, *, key: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, or answer 401."""
+        shown = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["type"] == "http" and not secrets.compare_digest(shown, self._expected):
+            answer = problem_response(Unauthenticated("This address is for services that show their credential."))
+            return await answer(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def internal_app(service: str, routes: Iterable[APIRouter], key: str) -> ASGIApp:
+    """Return a service's internal application: never on the public listener, credential required."""
+    app = FastAPI(title=service, openapi_url=None)
+    for router in routes:
+        app.include_router(router)
+    answer_problems(app)
+    return Credential(Bound(app, service=service, trusted=True), key=key)
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Answer every error as RFC 9457 problem details."""
+
+    async def on_problem(_request: Request, error: Exception) -> JSONResponse:
+        return problem_response(error if isinstance(error, Problem) else Problem("Something went wrong here."))
+
+    async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
+        problems = error.errors() if isinstance(error, RequestValidationError) else []
+        said = "; ".join(f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in problems)
+        return problem_response(Unprocessable(f"The request does not fit: {said[:500]}.", code="INVALID_REQUEST"))
+
+    async def on_http(_request: Request, error: Exception) -> JSONResponse:
+        status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
+        found = Problem(status.description or status.phrase, code=status.name)
+        found.status = status
+        return problem_response(found)
+
+    async def on_fault(_request: Request, error: Exception) -> JSONResponse:
+        log.error("http.fault", cause=type(error).__name__)
+        return problem_response(Problem("Something went wrong here. Try again; if it stays so, tell your IT."))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_fault)
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    """Return a problem as its answer."""
+    body = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "code": problem.code,
+        "detail": problem.detail,
+        "correlation_id": str(current().correlation_id),
+    }
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+
+
+class Peer:
+    """Another service, asked over HTTP with a time-out, retries with jitter and the service credential."""
+
+    def __init__(self, name: str, key: str, settings: Settings) -> None:
+        self._name = name
+        self._headers = {"authorization": f"Bearer {key}"}
+        self._settings = settings
+        self._client: httpx2.AsyncClient | None = None
+
+    def connect(self, app: ASGIApp) -> None:
+        """Reach the service in this process."""
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        self._client = httpx2.AsyncClient(transport=transport, base_url=f"http://{self._name}", headers=self._headers)
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def ask(self, method: str, path: str, *, retry: bool = True, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
+        """Return the answer's JSON, or raise the Problem that the service answered with.
+
+        `sent` goes to the HTTP client (json, params, content, headers, timeout). Only what may be done twice is retried.
+        """
+        attempts = self._settings.bos_query_retry_attempts if retry else 1
+        sent.setdefault("timeout", self._settings.bos_query_timeout_seconds)
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=None
+        ):
+            with attempt:
+                return await self._ask(method, path, sent)
+        raise AssertionError  # pragma: no cover -- the loop returns or raises
+
+    async def _ask(self, method: str, path: str, sent: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- JSON
+        if self._client is None:
+            raise Unavailable(f"The service {self._name} is not connected.")
+        context = current()
+        headers = {"x-correlation-id": str(context.correlation_id), "x-user-id": context.user_id or ""}
+        if context.traceparent:
+            headers["traceparent"] = context.traceparent
+        headers |= sent.get("headers", {})
+        try:
+            response = await self._client.request(method, path, **{**sent, "headers": headers})
+        except httpx2.HTTPError as error:
+            raise Unavailable(f"The service {self._name} cannot be reached; try again in a moment.") from error
+        if response.is_success:
+            return response.json() if response.content else None
+        if response.status_code in BY_STATUS and response.status_code != HTTPStatus.UNAUTHORIZED:
+            body = response.json()
+            raise BY_STATUS[response.status_code](body["detail"], code=body["code"])
+        raise Unavailable(f"The service {self._name} could not answer; try again in a moment.")
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
+
+
+def _traceparent(text: str | None) -> str | None:
+    return text if text and TRACEPARENT.fullmatch(text) else None

@@ -1,0 +1,41 @@
+"""The event backbone: a port to the log, and one runner that makes effects happen once in the database.
+
+Publishing is adding rows to the outbox in the caller's transaction (`store.append`). Reading is a `Consumer`: it
+hands out records of the partitions it was assigned, each with the fence of that assignment. Position, inbox and
+effects share one transaction, so a record that is read twice has its effects once. Order is per (topic, key).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AbstractAsyncContextManager
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of the log. `fence` is the number of the assignment it was read under."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    fence: int
+
+
+class Consumer(Protocol):
+    """One group's reading of its topics."""
+
+    async def fetch(self) -> list[Record]:
+        """Wait until something is there and return it: at most 2,000 records, those of a partition in order."""
+
+
+class Log(Protocol):
+    """Where records come from. Its adapters pass one contract suite."""
+
+    def consume(self, group: str, topics: Collection[str]) -> AbstractAsyncContextManager[Consumer]:
+        """Read these topics for this group, from its positions in the database."""

@@ -1,0 +1,56 @@
+"""A record with what it says, or why that cannot be read."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from huleedu.contracts.messages import decode
+from huleedu.platform.errors import Problem
+
+if TYPE_CHECKING:
+    from huleedu.contracts.envelope import EventEnvelope
+    from huleedu.platform.log import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One record, decoded: it has either an envelope or an error."""
+
+    record: Record
+    envelope: EventEnvelope[Any] | None
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> Delivery:
+        """Decode a record by its topic."""
+        try:
+            return cls(record, decode(record.topic, record.value))
+        except ValidationError as error:
+            return cls(record, None, error)
+
+    @property
+    def event_id(self) -> str:
+        """The event's id; for what cannot be read, its place in the log."""
+        record = self.record
+        return str(self.envelope.event_id) if self.envelope else f"{record.topic}/{record.partition}/{record.offset}"
+
+    @property
+    def lane(self) -> tuple[str, str]:
+        """What order is kept for: the topic and the key."""
+        return self.record.topic, self.record.key
+
+
+def describe(error: Exception) -> str:
+    """Say what went wrong and where, without any of the record's content."""
+    if isinstance(error, ValidationError):
+        return f"does not decode: {', '.join('.'.join(map(str, problem['loc'])) for problem in error.errors())[:200]}"
+    if isinstance(error, Problem):
+        return f"{error.code}: {error.detail}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,149 @@
+"""Dead letters: what cannot be handled is kept with its cause, and what follows on its key waits behind it in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    delete,
+    func,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.contracts.notice import RecordParkedV1
+from huleedu.platform.context import caused_by
+from huleedu.platform.db import Timestamp, metadata
+from huleedu.platform.log import store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Row
+
+    from huleedu.platform.db import ReadTx, Tx
+    from huleedu.platform.log.delivery import Delivery
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("grp", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("traceparent", Text),
+    Column("redrive", Integer, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    UniqueConstraint("grp", "event_id"),
+    Index("dead_letter_key", "grp", "topic", "key"),
+    sqlite_autoincrement=True,
+)
+
+BEHIND = "waits behind an earlier record of the same key"
+
+
+def redrive_channel(group: str) -> str:
+    """Return the channel on which a redrive of this group is announced."""
+    return f"redrive:{group}"
+
+
+def parked_lanes(tx: ReadTx, group: str) -> set[tuple[str, str]]:
+    """Return the (topic, key) pairs of this group that wait for a redrive."""
+    rows = tx.all(select(dead_letter.c.topic, dead_letter.c.key).distinct().where(dead_letter.c.grp == group))
+    return {(row.topic, row.key) for row in rows}
+
+
+def divert(tx: Tx, group: str, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+    """Park what comes behind a parked record of its key; return the rest."""
+    parked = parked_lanes(tx, group)
+    for delivery in deliveries:
+        if delivery.lane in parked:
+            park(tx, group, delivery, BEHIND)
+    return [delivery for delivery in deliveries if delivery.lane not in parked]
+
+
+def park(tx: Tx, group: str, delivery: Delivery, cause: str, attempts: int = 0) -> None:
+    """Put a record among the dead letters, once, and tell it. What joins a key that is being redriven goes with it."""
+    record, envelope = delivery.record, delivery.envelope
+    redriven = select(func.coalesce(func.max(dead_letter.c.redrive), 0)).where(_same(group, *delivery.lane))
+    statement = insert(dead_letter).values(
+        grp=group,
+        topic=record.topic,
+        part=record.partition,
+        key=record.key,
+        event_id=delivery.event_id,
+        value=record.value,
+        cause=cause,
+        attempts=attempts,
+        traceparent=envelope.traceparent if envelope else None,
+        redrive=redriven.scalar_subquery(),
+        at=tx.now,
+    )
+    tx.execute(statement.on_conflict_do_nothing())
+    _tell(tx, group, delivery, cause)
+
+
+def unpark(tx: Tx, group: str, letter_id: int, delivery: Delivery) -> None:
+    """Take one dead letter away, because it is handled in this transaction, and tell it."""
+    tx.execute(delete(dead_letter).where(dead_letter.c.id == letter_id))
+    _tell(tx, group, delivery, "")
+
+
+def _tell(tx: Tx, group: str, delivery: Delivery, cause: str) -> None:
+    """Say how many are parked now, if there is an owner to be told; a parked RecordParkedV1 says nothing."""
+    envelope, (topic, key) = delivery.envelope, delivery.lane
+    if envelope is None or envelope.user_id is None or isinstance(envelope.data, RecordParkedV1):
+        return
+    parked = tx.scalar(select(func.count()).select_from(dead_letter).where(_same(group, topic, key)))
+    with caused_by(envelope):
+        store.append(tx, [RecordParkedV1(batch_id=key, group=group, topic=topic, cause=cause, parked=parked)])
+
+
+def _same(group: str, topic: str, key: str) -> ColumnElement[bool]:
+    return and_(dead_letter.c.grp == group, dead_letter.c.topic == topic, dead_letter.c.key == key)
+
+
+def letters(tx: ReadTx, group: str) -> Sequence[Any]:
+    """Return the group's dead letters, oldest first."""
+    return tx.all(select(dead_letter).where(dead_letter.c.grp == group).order_by(dead_letter.c.id))
+
+
+def due(tx: ReadTx, group: str) -> Row[Any] | None:
+    """Return the oldest dead letter that a redrive was asked for."""
+    wanted = and_(dead_letter.c.grp == group, dead_letter.c.redrive == 1)
+    return tx.first(select(dead_letter).where(wanted).order_by(dead_letter.c.id).limit(1))
+
+
+def request_redrive(tx: Tx, group: str, key: str | None = None) -> int:
+    """Ask the partition's owner to try the parked records again; return how many there are."""
+    wanted = and_(dead_letter.c.grp == group, true() if key is None else dead_letter.c.key == key)
+    tx.announce(redrive_channel(group))
+    return tx.execute(update(dead_letter).where(wanted).values(redrive=1))
+
+
+def keep(tx: Tx, letter: Any, cause: str) -> None:  # noqa: ANN401 -- a row of dead_letter
+    """Note that a redrive failed again; the rest of its key waits on."""
+    tx.execute(update(dead_letter).where(_same(letter.grp, letter.topic, letter.key)).values(redrive=0))
+    failed = update(dead_letter).where(dead_letter.c.id == letter.id)
+    tx.execute(failed.values(cause=cause, attempts=dead_letter.c.attempts + 1))
+
+
+def bury(tx: Tx, group: str, key: str) -> None:
+    """Hear nothing of this key any more, and forget its dead letters: its subject is erased."""
+    store.bury(tx, group, key)
+    tx.execute(delete(dead_letter).where(dead_letter.c.grp == group, dead_letter.c.key == key))

@@ -1,0 +1,147 @@
+"""The one loop that consumes the log, for every service and every adapter.
+
+fetch -> gather facts (before the transaction) -> ONE transaction {position under the fence, inbox, handlers, outbox}
+-> push. A failing stretch is halved until the poison record stands alone; its key is parked, all others go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from huleedu.contracts.messages import TOPICS
+from huleedu.platform.context import bound, caused_by
+from huleedu.platform.errors import Retry
+from huleedu.platform.log import parking, store
+from huleedu.platform.log.delivery import Delivery, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from huleedu.contracts.envelope import EventEnvelope
+    from huleedu.platform.app import Platform
+    from huleedu.platform.db import Tx
+    from huleedu.platform.service import Notice, Service
+
+TRIES = 3
+TRANSACTION_SECONDS = 0.010  # others wait for the same writer
+LARGEST = 2_000
+log = structlog.get_logger()
+
+
+class Runner:
+    """Runs one service's handlers over the log."""
+
+    def __init__(self, platform: Platform, service: Service) -> None:
+        self._platform, self._service, self._group = platform, service, service.group
+        self._size = 64
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        topics = [TOPICS[message] for message in self._service.hears]
+        with bound(service=self._service.name):
+            async with self._platform.log.consume(self._group, topics) as consumer:
+                while True:
+                    deliveries = [Delivery.of(record) for record in await consumer.fetch()]
+                    while deliveries:
+                        stretch, deliveries = deliveries[: self._size], deliveries[self._size :]
+                        await self._process(stretch)
+
+    async def _process(self, deliveries: list[Delivery], attempt: int = 1) -> None:
+        """Commit this stretch; if it cannot be, find the record that is to blame and park its key."""
+        try:
+            return await self._commit(deliveries)
+        except store.Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever a handler raises is parked and told
+            cause = describe(error)
+        if middle := len(deliveries) // 2:
+            await self._process(deliveries[:middle])
+            return await self._process(deliveries[middle:])
+        if attempt < TRIES:
+            await self._back_off(attempt)
+            return await self._process(deliveries, attempt + 1)
+        log.error("log.parked", group=self._group, topic=deliveries[0].record.topic, cause=cause)
+        return await self._platform.db.write(lambda tx: self._give_up(tx, deliveries[0], cause))
+
+    async def _commit(self, deliveries: list[Delivery]) -> None:
+        """Gather, apply, push; a passing fault is waited out for as long as it lasts, and nothing is skipped."""
+        for attempt in itertools.count():
+            try:
+                body = partial(self._apply, deliveries, await self.gather(deliveries))
+                await self.push(await self._platform.db.write(body))
+                break
+            except Retry as error:
+                log.warning("log.waiting", group=self._group, cause=describe(error), attempt=attempt)
+                await self._back_off(attempt)
+
+    async def gather(self, deliveries: list[Delivery]) -> Mapping[str, object]:
+        """Ask other services what has to be known before the transaction."""
+        envelopes = [delivery.envelope for delivery in deliveries if delivery.envelope is not None]
+        return await self._service.gather(envelopes) if self._service.gather and envelopes else {}
+
+    def _apply(self, deliveries: list[Delivery], facts: Mapping[str, object], tx: Tx) -> Sequence[Notice]:
+        """Do everything that these records mean, in one transaction."""
+        started = self._platform.clock.seconds()
+        store.advance(tx, self._group, [delivery.record for delivery in deliveries])
+        notices = self.effects(tx, parking.divert(tx, self._group, deliveries), facts)
+        self._resize(len(deliveries), self._platform.clock.seconds() - started)
+        return notices
+
+    def effects(self, tx: Tx, deliveries: Sequence[Delivery], facts: Mapping[str, object]) -> Sequence[Notice]:
+        """Hand what was not seen before to its handlers; what they say goes to the outbox."""
+        unseen = store.unseen(tx, self._group, (delivery.event_id for delivery in deliveries))
+        silent = store.buried(tx, self._group, (delivery.record.key for delivery in deliveries))
+        folded: list[EventEnvelope[Any]] = []
+        for delivery in deliveries:
+            key = delivery.record.key
+            if delivery.event_id not in unseen or key in silent:
+                continue
+            unseen.discard(delivery.event_id)
+            envelope, fact = delivery.envelope, facts.get(key)
+            if envelope is None or isinstance(fact, Exception):
+                raise delivery.error or fact  # type: ignore[misc]  # one of the two is the reason
+            if type(envelope.data) is self._service.ends:
+                parking.bury(tx, self._group, key)
+                silent.add(key)
+                folded = [earlier for earlier in folded if earlier.subject != key]
+            if type(envelope.data) in self._service.folds:
+                folded.append(envelope)
+            else:
+                self._handle(tx, envelope, fact)
+        return self._service.fold(tx, folded, facts) if self._service.fold and folded else ()
+
+    def _handle(self, tx: Tx, envelope: EventEnvelope[Any], fact: object) -> None:
+        message, service = envelope.data, self._service
+        with caused_by(envelope):
+            if type(message) in service.informed:
+                said = service.informed[type(message)](tx, message, fact)
+            else:
+                said = service.on[type(message)](tx, message)
+            store.append(tx, said)
+
+    def _give_up(self, tx: Tx, delivery: Delivery, cause: str) -> None:
+        store.advance(tx, self._group, [delivery.record])
+        parking.park(tx, self._group, delivery, cause, TRIES)
+
+    async def push(self, notices: Sequence[Notice]) -> None:
+        """Publish on the backplane, best effort: a hint that is lost is in the feed, and the next ping tells."""
+        for notice in notices:
+            try:
+                await self._platform.backplane.publish_user_notification(notice.user_id, dict(notice.body))
+            except Exception as error:  # noqa: BLE001 -- whatever the backplane's client raises, the feed has it
+                log.warning("log.not_pushed", cause=describe(error))
+
+    def _resize(self, handled: int, seconds: float) -> None:
+        """Double the stretch while its transactions are short, halve it when they are long."""
+        if seconds > 2 * TRANSACTION_SECONDS:
+            self._size = max(1, self._size // 2)
+        elif seconds < TRANSACTION_SECONDS and handled == self._size:
+            self._size = min(LARGEST, self._size * 2)
+
+    async def _back_off(self, attempt: int) -> None:
+        await self._platform.clock.sleep(min(5.0, 0.05 * 2 ** min(attempt, 7)) * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter

@@ -1,0 +1,172 @@
+"""The log's own tables, once per database, keyed by group: outbox, position, inbox, tombstone (and dead letters)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    literal,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from huleedu.contracts.messages import ENVELOPES, TOPICS
+from huleedu.platform.context import current, new_id
+from huleedu.platform.db import Timestamp, each, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from huleedu.contracts.envelope import Event
+    from huleedu.platform.db import ReadTx, Tx
+    from huleedu.platform.log import Record
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("pos", Integer, primary_key=True, autoincrement=True),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("envelope", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Index("outbox_topic", "topic"),
+    sqlite_autoincrement=True,
+)
+position = Table(
+    "position",
+    metadata,
+    Column("grp", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    PrimaryKeyConstraint("grp", "topic", "part"),
+)
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("grp", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    PrimaryKeyConstraint("grp", "event_id"),
+    sqlite_with_rowid=False,
+)
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("grp", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    PrimaryKeyConstraint("grp", "key"),
+)
+
+
+class Fenced(Exception):
+    """Somebody else was assigned this partition: what this process holds of it is void."""
+
+
+def topic_channel(topic: str) -> str:
+    """Return the channel on which a topic's news is announced."""
+    return f"topic:{topic}"
+
+
+def append(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -> None:
+    """Say these messages: rows in the outbox, in the caller's transaction, in the bound context.
+
+    The event id is minted here, once; `event_id` gives it for a single message whose id is known beforehand.
+    """
+    context = current()
+    rows = []
+    for message in messages:
+        minted = event_id or new_id()
+        topic = TOPICS[type(message)]
+        envelope = ENVELOPES[topic](
+            event_id=minted,
+            event_type=topic,
+            event_timestamp=tx.now,
+            source_service=context.service,
+            correlation_id=context.correlation_id or minted,
+            causation_id=context.causation_id,
+            traceparent=context.traceparent,
+            subject=message.batch_id,
+            user_id=context.user_id,
+            version=message.subject_version,
+            data=message,
+        )
+        rows.append({"topic": topic, "key": message.batch_id, "envelope": envelope.model_dump_json(), "at": tx.now})
+        tx.announce(topic_channel(topic))
+    tx.execute(insert(outbox), rows)
+
+
+def tail(tx: ReadTx, topic: str, start: int, limit: int) -> Sequence[Any]:
+    """Return the topic's rows from this position on, oldest first: (pos, key, envelope)."""
+    return tx.all(
+        select(outbox.c.pos, outbox.c.key, outbox.c.envelope)
+        .where(outbox.c.topic == topic, outbox.c.pos >= start)
+        .order_by(outbox.c.pos)
+        .limit(limit)
+    )
+
+
+def take(tx: Tx, group: str, topic: str, part: int) -> tuple[int, int]:
+    """Assign a partition: raise its fence, so that whoever had it can commit no more. (fence, next to read)."""
+    statement = insert(position).values(grp=group, topic=topic, part=part, fence=1, position=0)
+    row = tx.first(
+        statement.on_conflict_do_update(
+            index_elements=["grp", "topic", "part"], set_={"fence": position.c.fence + 1}
+        ).returning(position.c.fence, position.c.position)
+    )
+    if row is None:  # pragma: no cover -- an upsert always returns its row
+        raise LookupError(group)
+    return row.fence, row.position
+
+
+def advance(tx: Tx, group: str, records: Sequence[Record]) -> None:
+    """Move the positions past these records.
+
+    Raises:
+        Fenced: if any of their assignments is over.
+    """
+    last = {(record.topic, record.partition): record for record in records}
+    for (topic, part), record in sorted(last.items()):
+        mine = (position.c.grp == group, position.c.topic == topic, position.c.part == part)
+        unfenced = update(position).where(*mine, position.c.fence == record.fence)
+        if not tx.execute(unfenced.values(position=record.offset + 1)):
+            raise Fenced
+
+
+def hold(tx: Tx, group: str, topic: str, part: int) -> None:
+    """Lock the partition's position, so that nothing of it is decided elsewhere meanwhile."""
+    mine = (position.c.grp == group, position.c.topic == topic, position.c.part == part)
+    tx.execute(update(position).where(*mine).values(fence=position.c.fence))
+
+
+def unseen(tx: Tx, group: str, event_ids: Iterable[str]) -> set[str]:
+    """Note these events in the group's inbox and return those that were not there."""
+    ids = each(event_ids)
+    source = select(literal(group), ids.c.value, literal(tx.now, Timestamp)).where(true())
+    statement = insert(inbox).from_select(["grp", "event_id", "at"], source)
+    return set(tx.scalars(statement.on_conflict_do_nothing().returning(inbox.c.event_id)))
+
+
+def bury(tx: Tx, group: str, key: str) -> None:
+    """Nothing of this key is heard by the group any more."""
+    row = {"grp": group, "key": key, "at": tx.now}
+    tx.execute(insert(tombstone).values(row).on_conflict_do_nothing())
+
+
+def buried(tx: ReadTx, group: str, keys: Iterable[str]) -> set[str]:
+    """Return those of the keys that nothing is heard of any more."""
+    wanted = each(set(keys))
+    return set(
+        tx.scalars(select(tombstone.c.key).where(tombstone.c.grp == group, tombstone.c.key.in_(select(wanted.c.value))))
+    )

@@ -1,0 +1,39 @@
+"""Every setting, with its default; none is required on a laptop. Each is read from `HULEEDU_<NAME>`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may change. The seed's names are accepted beside ours."""
+
+    model_config = SettingsConfigDict(env_prefix="HULEEDU_", frozen=True, populate_by_name=True)
+
+    data_dir: Path = Field(default=Path("huleedu-data"), description="Where everything is kept.")
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=4001, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the phases.")
+    work_timeout_seconds: int = Field(default=60, ge=1, description="Seconds that one attempt at one essay may take.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least to log.")
+    bos_query_timeout_seconds: float = Field(
+        default=5,
+        gt=0,
+        description="Seconds to wait for another service's answer.",
+        validation_alias=AliasChoices("HULEEDU_BOS_QUERY_TIMEOUT_SECONDS", "BOS_QUERY_TIMEOUT_SECONDS"),
+    )
+    bos_query_retry_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="How often another service is asked before it counts as away.",
+        validation_alias=AliasChoices("HULEEDU_BOS_QUERY_RETRY_ATTEMPTS", "BOS_QUERY_RETRY_ATTEMPTS"),
+    )
+    handle_missing_batches: Literal["query_bos", "return_404"] = Field(
+        default="query_bos",
+        description="Whether a batch that has no view yet is asked of the orchestrator, or does not exist yet.",
+        validation_alias=AliasChoices("HULEEDU_HANDLE_MISSING_BATCHES", "HANDLE_MISSING_BATCHES"),
+    )

@@ -1,0 +1,45 @@
+"""Background work: kept alive, and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from huleedu.platform.log.delivery import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from huleedu.platform.clock import Clock
+
+log = structlog.get_logger()
+
+
+class Tasks:
+    """Loops that run until they are closed. One that fails is told and started again: nothing stops unseen."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run the loop in the background."""
+        task = asyncio.create_task(self._keep(name, loop), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def aclose(self) -> None:
+        """Cancel everything and wait until it has ended."""
+        for task in (running := list(self._running)):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _keep(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                return await loop()
+            except Exception as error:
+                log.exception("task.failed", task=name, cause=describe(error))
+                await self._clock.sleep(1.0)

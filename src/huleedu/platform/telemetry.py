@@ -1,0 +1,60 @@
+"""Logs: one line for each thing that happened, readable in a terminal and JSON otherwise.
+
+Who works on what comes from the bound context, so it is in every line that concerns a batch. Never logged: essay
+text, file names, tokens. Callers log ids, counts and error types only.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from huleedu.platform.context import current
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from typing import Any
+
+    from structlog.typing import Processor
+
+
+def configure(level: str) -> None:
+    """Send structlog and the standard library's loggers to stderr in one form."""
+    terminal = sys.stderr.isatty()
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_context,
+    ]
+    renderer: Processor = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "alembic", "stamina"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def add_context(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add what is bound: service, batch_id, user_id, correlation_id, trace."""
+    context = current()
+    known = {
+        "service": context.service,
+        "batch_id": context.batch_id,
+        "user_id": context.user_id,
+        "correlation_id": context.correlation_id and str(context.correlation_id),
+        "traceparent": context.traceparent,
+    }
+    for name, value in known.items():
+        if value:
+            event.setdefault(name, value)
+    return event
