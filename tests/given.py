@@ -57,7 +57,8 @@ def empty_database(_tables: frozenset[str]) -> bytes:
 async def opened(directory: Path, clock: Clock, database: type[Db] = Db) -> AsyncIterator[Platform]:
     """Open the embedded platform on this directory, with every table that was imported."""
     path = directory / "huleedu.db"
-    path.write_bytes(empty_database(frozenset(metadata.tables)))
+    if not path.exists():
+        path.write_bytes(empty_database(frozenset(metadata.tables)))
     db = database(path, clock)
     await db.start()
     backplane = MemoryBackplane("test")

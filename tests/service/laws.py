@@ -6,11 +6,9 @@ from contextlib import suppress
 from huleedu.contracts.batch import BatchErasedV1, BatchErasureReportedV1
 from huleedu.platform.log import store
 from huleedu.platform.log.delivery import Delivery
-from tests.service.world import CHANGED, COMPLETED, REJECTED, Killed, Lane, World, event, events
+from tests.service.world import CHANGED, COMPLETED, KINDS, LANES, REJECTED, Killed, Lane, World, X, Y, event, events
 
-X, Y, Z = "batch-x", "batch-y", "batch-z"
-KINDS = (CHANGED, REJECTED, COMPLETED)
-LANES: tuple[Lane, ...] = tuple((kind, key) for kind in KINDS for key in (X, Y))
+Z = "batch-z"
 Law = Callable[[World], Awaitable[None]]
 
 

@@ -1,12 +1,177 @@
+import asyncio
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from huleedu.contracts.batch import BatchErasureReportedV1
 from tests.service.laws import LAWS, Law
-from tests.service.world import world_at
+from tests.service.world import CHANGED, COMPLETED, LANES, Killed, Lane, World, event, events, world_at
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_law(law: Law, tmp_path: Path) -> None:
     async with world_at(tmp_path) as world:
         await law(world)
+
+
+class Say(NamedTuple):
+    """A record is said; it may be poison, or fail for a while."""
+
+    lane: Lane
+    poison: bool
+    hiccups: int
+
+
+class Heal(NamedTuple):
+    """The code is mended for this lane."""
+
+    lane: Lane
+
+
+class Drain(NamedTuple):
+    """The runner starts and reads to the end, or dies at a write on its way."""
+
+    dies: str = ""
+    write: int = 0
+
+
+class Redrive(NamedTuple):
+    """An operator asks for a redrive, which may die on its way."""
+
+    dies: str = ""
+    write: int = 0
+
+
+class Repeat(NamedTuple):
+    """All that was ever said comes again."""
+
+
+Step = Say | Heal | Drain | Redrive | Repeat
+DEATHS = (st.sampled_from(["", "dies_before", "dies_after"]), st.integers(1, 6))
+STEPS = st.one_of(
+    st.builds(Say, st.sampled_from(LANES), st.sampled_from([False, False, True]), st.sampled_from([0, 0, 2])),
+    st.builds(Heal, st.sampled_from(LANES)),
+    st.builds(Drain, *DEATHS),
+    st.builds(Redrive, *DEATHS),
+    st.builds(Repeat),
+)
+
+
+class Model:
+    """What must have happened: on each lane everything up to its first poison record, and beyond it once redriven."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.said: dict[Lane, int] = defaultdict(int)
+        self.done: dict[Lane, int] = defaultdict(int)
+        self.parked: set[Lane] = set()
+
+    async def play(self, step: Step) -> None:
+        match step:
+            case Say(lane, poison, hiccups):
+                place = (lane, self.said[lane])
+                self.world.hiccups[place] = hiccups
+                if poison:
+                    self.world.broken.add(place)
+                self.said[lane] += 1
+                await self.world.say(event(*place))
+            case Heal(lane):
+                self.world.broken = {place for place in self.world.broken if place[0] != lane}
+            case Repeat():
+                await self.world.repeat_everything()
+            case Drain() | Redrive():
+                await self.run(step)
+
+    async def run(self, step: Drain | Redrive) -> None:
+        """Let it die once and then live."""
+        for dies in (step.dies, ""):
+            if dies:
+                setattr(self.world.db, dies, step.write + isinstance(step, Redrive))
+            with suppress(Killed):
+                await (self.world.drain() if isinstance(step, Drain) else self.world.redrive())
+            self.world.db.dies_before = self.world.db.dies_after = 0
+        await self.world.drain()
+        for lane in self.said:
+            self.go_on(lane, redriven=isinstance(step, Redrive))
+            assert await self.world.effects(lane) == list(range(self.done[lane])), lane
+
+    def go_on(self, lane: Lane, *, redriven: bool) -> None:
+        if lane in self.parked and not redriven:
+            return
+        while self.done[lane] < self.said[lane] and (lane, self.done[lane]) not in self.world.broken:
+            self.done[lane] += 1
+        self.parked.discard(lane)
+        if self.done[lane] < self.said[lane]:
+            self.parked.add(lane)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=st.lists(STEPS, max_size=25))
+def test_whatever_happens_each_effect_comes_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
+) -> None:
+    async def live() -> None:
+        async with world_at(tmp_path_factory.mktemp("world")) as world:
+            model = Model(world)
+            for step in [*steps, Drain(), *map(Heal, LANES), Redrive()]:
+                await model.play(step)
+            assert model.done == model.said
+            for lane in model.said:
+                assert await world.letters(lane) == []
+            handled = sum(said for lane, said in model.said.items() if lane[0] is not COMPLETED)
+            assert len(await world.said(BatchErasureReportedV1)) == handled
+
+    asyncio.run(live())
+
+
+TALKING = """
+import asyncio, pathlib, sys
+from tests.service.world import talk
+asyncio.run(talk(pathlib.Path(sys.argv[1])))
+"""
+
+
+def test_a_killed_process_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TALKING, str(tmp_path)]
+    for lines in (7, 40, 90):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(lines)] == ["said\n"] * lines
+            process.kill()
+
+    async def settle() -> None:
+        async with world_at(tmp_path) as world:
+            await world.drain()
+            said = len(await world.said(CHANGED)) // 2
+            assert said >= 137
+            for lane in LANES:
+                assert await world.effects(lane) == list(range(said))
+
+    asyncio.run(settle())
+
+
+async def test_questions_are_asked_once_for_a_stretch_and_not_again_for_what_is_well(tmp_path: Path) -> None:
+    async with world_at(tmp_path) as world:
+        asked: list[int] = []
+        gather = world.service.gather
+        assert gather is not None
+
+        async def counted(envelopes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            asked.append(len(envelopes))
+            return await gather(envelopes)
+
+        world.service = replace(world.service, gather=counted)
+        for lane in LANES:
+            await world.say(*events(lane, range(10)))
+        await world.drain()
+        assert asked == [60]

@@ -5,14 +5,16 @@ fold), erased (the end). A record is known by its lane, (type, key), and its num
 its end and no further, in an order that only lanes keep; every `drain` is a restart.
 """
 
+import itertools
 import random
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, Text, insert, select, update
 from typing_extensions import override
@@ -28,7 +30,7 @@ from huleedu.contracts.batch import (
 from huleedu.contracts.envelope import Event, EventEnvelope
 from huleedu.contracts.messages import TOPICS, decode
 from huleedu.contracts.notice import RecordParkedV1
-from huleedu.platform.app import Platform
+from huleedu.platform.app import Platform, running
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db, ReadTx, Tx
@@ -41,8 +43,10 @@ from tests.given import RestlessClock, Stuck, opened
 
 E = TypeVar("E", bound=Event)
 Lane = tuple[type[Event], str]
-CHANGED, REJECTED, COMPLETED = BatchStateChangedV1, BatchPipelineRejectedV1, BatchPipelineCompletedV1
-GROUP, TEACHER = "world-service", "teacher-1"
+CHANGED, REJECTED, COMPLETED = KINDS = (BatchStateChangedV1, BatchPipelineRejectedV1, BatchPipelineCompletedV1)
+X, Y = "batch-x", "batch-y"
+LANES: tuple[Lane, ...] = tuple((kind, key) for kind in KINDS for key in (X, Y))
+GROUP, TEACHER, EFFECT = "world-service", "teacher-1", "effect"
 
 tables = MetaData()
 effect = Table(
@@ -148,6 +152,7 @@ class World:
     def __init__(self, platform: Platform, database: MortalDb) -> None:
         self.db, self.witness = database, Witness(database)
         self.platform = replace(platform, log=DryLog(database, platform.log), backplane=self.witness)
+        self.live = replace(self.platform, log=platform.log)
         self.broken: set[tuple[Lane, int]] = set()
         self.hiccups: Counter[tuple[Lane, int]] = Counter()
         self.lost_commits: Counter[tuple[Lane, int]] = Counter()
@@ -282,18 +287,26 @@ def number(message: Event) -> int:
 
 @asynccontextmanager
 async def world_at(directory: Path) -> AsyncIterator[World]:
-    """Open a world of one's own below this directory."""
-    home = directory / uuid4().hex
-    home.mkdir()
-    async with opened(home, RestlessClock(), MortalDb) as platform:
+    """Open the world of this directory, or begin it."""
+    async with opened(directory, RestlessClock(), MortalDb) as platform:
         assert isinstance(platform.db, MortalDb)
         await platform.db.write(lambda tx: tables.create_all(tx._connection))
         yield World(platform, platform.db)
 
 
+async def talk(directory: Path) -> None:
+    """Say and hear without end, telling each time that something was said."""
+    async with world_at(directory) as world, running(world.live, [world.service]):
+        for numbered in itertools.count(len(await world.said(CHANGED)) // 2):
+            await world.say(*(event(lane, numbered) for lane in LANES))
+            sys.stdout.write("said\n")
+            sys.stdout.flush()
+
+
 def _note(tx: Tx, message: Event) -> None:
     row = {"topic": TOPICS[type(message)], "key": message.batch_id, "number": number(message)}
     tx.execute(insert(effect).values(row))
+    tx.announce(EFFECT)
 
 
 def _effects(tx: ReadTx, lane: Lane) -> list[int]:
