@@ -116,10 +116,9 @@ class Aggregator:
             store.put_batch(tx, generations, changes[batch_id].state)
             store.raise_version(tx, generations, batch_id)
         notices = self._tell(tx, sorted(changes.values(), key=lambda change: change.state.user_id))
-        for envelope in envelopes:
-            if envelope.subject in changes:
-                with caused_by(envelope):
-                    log.debug("aggregator.folded", message=type(envelope.data).__name__)
+        for envelope in {envelope.subject: envelope for envelope in envelopes}.values():
+            with caused_by(envelope):
+                log.info("aggregator.view_updated", message=type(envelope.data).__name__, messages=len(envelopes))
         return [*notices, *(notice for envelope in erased for notice in self._erase(tx, envelope))]
 
     def _note(self, tx: Tx, generations: list[int], message: object, answer: Answer, change: Change) -> None:

@@ -260,6 +260,8 @@ class Orchestrator:
         batch, messages = decision
         if messages:
             store.save(tx, batch, due=tx.now + PATIENCE)
+            state = batch.state
+            log.info("orchestrator.state", status=state.status.value, version=state.version, run_id=state.run_id)
         return messages
 
 

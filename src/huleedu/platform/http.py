@@ -161,7 +161,7 @@ class Peer:
     async def ask(self, method: str, path: str, *, retry: bool = True, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         """Return the answer's JSON, or raise the Problem that the service answered with.
 
-        `sent` goes to the HTTP client (json, params, content, headers, timeout). Only what may be done twice is retried.
+        `sent` goes to the HTTP client (json, params, content, headers, timeout). `retry` is for what may be done twice.
         """
         attempts = self._settings.bos_query_retry_attempts if retry else 1
         sent.setdefault("timeout", self._settings.bos_query_timeout_seconds)
