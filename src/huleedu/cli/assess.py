@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES
@@ -224,16 +224,18 @@ def _safe(text: str) -> str:
 
 COLUMNS = (
     ("words", PhaseName.SPELLCHECK, "word_count"),
-    ("spelling", PhaseName.SPELLCHECK, "spelling_corrections"),
-    ("grammar", PhaseName.SPELLCHECK, "grammar_corrections"),
-    ("per 100 words", PhaseName.SPELLCHECK, "correction_density"),
+    ("spell.", PhaseName.SPELLCHECK, "spelling_corrections"),
+    ("gram.", PhaseName.SPELLCHECK, "grammar_corrections"),
+    ("/100 w", PhaseName.SPELLCHECK, "correction_density"),
     ("MTLD", PhaseName.NLP, "mtld"),
     ("LIX", PhaseName.NLP, "lix"),
 )
 
 
 def _print(console: Console, report: dict[str, Any]) -> None:
-    table = Table("essay", "status", *(title for title, _, _ in COLUMNS), box=None, header_style="bold")
+    figures = [Column(title, justify="right", no_wrap=True, min_width=5) for title, _, _ in COLUMNS]
+    name = Column("essay", no_wrap=True, overflow="ellipsis", min_width=16)
+    table = Table(name, Column("status", min_width=9), *figures, box=None, header_style="bold")
     for essay in report["essays"]:
         metrics = {phase: result["metrics"] for phase, result in essay["results"].items()}
         cells = [metrics.get(phase, {}).get(name) for _, phase, name in COLUMNS]

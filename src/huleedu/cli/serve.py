@@ -60,7 +60,7 @@ async def run(settings: Settings) -> None:
         listeners = [_listener(public), _listener(internal)]
         async with running(platform, services):
             serving = asyncio.gather(
-                listeners[0].serve([public_socket]), listeners[1].serve([control_socket]), return_exceptions=True
+                _serve(listeners[0], public_socket, stop), _serve(listeners[1], control_socket, stop)
             )
             write_private(control, {"url": _url(control_socket), "key": platform.keys.service})
             log.info("serve.listening", url=_url(public_socket), data=str(settings.data_dir))
@@ -74,6 +74,13 @@ async def run(settings: Settings) -> None:
                 listener.should_exit = True
             await serving
     log.info("serve.stopped")
+
+
+async def _serve(listener: Listener, bound: socket.socket, stop: asyncio.Event) -> None:
+    try:
+        await listener.serve([bound])
+    finally:
+        stop.set()  # a listener that ends by itself ends the process: half a server helps nobody
 
 
 def _listener(app: ASGIApp) -> Listener:
