@@ -10,25 +10,30 @@ A page is a function without arguments that returns its text; a new one is a lin
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from html import unescape
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import typer.cli
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from huleedu import cli
-from huleedu.lifecycle import model as lifecycle
+from huleedu.cli import app
+from huleedu.lifecycle.model import TRANSITIONS as ESSAY
+from huleedu.orchestrator.model import TRANSITIONS as BATCH
 from huleedu.platform.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs/reference"
+State = TypeVar("State", bound=StrEnum)
+Trigger = TypeVar("Trigger", bound=StrEnum)
 NOTE = "Generated from the code by `make docs`; do not edit.\n"
 
 
-def printed(app: typer.Typer, *words: str) -> str:
+def printed(program: typer.Typer, *words: str) -> str:
     """What a command prints, undecorated and unwrapped, whatever terminal this runs in."""
-    result = CliRunner().invoke(app, words, env={"COLUMNS": "200", "NO_COLOR": "1"}, catch_exceptions=False)
+    result = CliRunner().invoke(program, words, env={"COLUMNS": "200", "NO_COLOR": "1"}, catch_exceptions=False)
     if result.exit_code:
         sys.exit(f"{' '.join(words)} failed:\n{result.output}")
     return result.stdout
@@ -40,15 +45,15 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def commands() -> str:
-    return NOTE + "\n" + printed(typer.cli.app, "huleedu.cli", "utils", "docs", "--name", "huleedu")
+    return NOTE + "\n" + unescape(printed(typer.cli.app, "huleedu.cli", "utils", "docs", "--name", "huleedu"))
 
 
 def topology() -> str:
-    return f"# The straight line\n\n{NOTE}\n{printed(cli.app, 'topology')}"
+    return f"# Who tells whom what\n\n{NOTE}\n{printed(app, 'topology')}"
 
 
 def openapi() -> str:
-    return printed(cli.app, "openapi")
+    return printed(app, "openapi")
 
 
 def settings() -> str:
@@ -71,16 +76,25 @@ def setting(name: str, field: FieldInfo) -> Iterable[str]:
     )
 
 
-def essay_states() -> str:
-    rows = [(f"`{state}`", event, f"`{after}`") for (state, event), after in lifecycle.TRANSITIONS.items()]
-    return f"# The life of an essay in a phase\n\n{NOTE}\n{table(('in state', 'on', 'becomes'), rows)}"
+def states() -> str:
+    return (
+        f"# States\n\n{NOTE}\n"
+        "What is not in these tables changes nothing.\n\n"
+        f"## A batch\n\nDecided in `orchestrator/model.py`.\n\n{machine(BATCH)}\n"
+        f"## An essay in one phase of one run\n\nDecided in `lifecycle/model.py`.\n\n{machine(ESSAY)}"
+    )
+
+
+def machine(transitions: Mapping[tuple[State, Trigger], State]) -> str:
+    rows = [(f"`{state}`", event, f"`{after}`") for (state, event), after in transitions.items()]
+    return table(("in state", "when", "becomes"), rows)
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": commands,
-    "lifecycle.md": essay_states,
     "openapi.json": openapi,
     "settings.md": settings,
+    "states.md": states,
     "topology.md": topology,
 }
 
