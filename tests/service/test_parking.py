@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -70,6 +71,13 @@ async def test_death_while_redriving_loses_and_doubles_nothing(world: World, whe
     await world.redrive()
     assert await world.effects(X) == await world.effects(Y) == [0, 1, 2, 3]
     assert await world.letters(X) == await world.letters(Y) == []
+
+
+async def test_a_passing_fault_while_redriving_is_waited_out(world: World) -> None:
+    await parked(world, X)
+    world.hiccups = Counter({(X, 0): 3, (X, 2): 3})
+    await world.redrive()
+    assert await world.effects(X) == [0, 1, 2, 3]
 
 
 async def test_bytes_that_mean_nothing_are_kept_and_their_key_waits(world: World) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -17,11 +16,14 @@ if TYPE_CHECKING:
     from huleedu.platform.log import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One record, decoded: it has either an envelope or an error."""
+class Delivery(NamedTuple):
+    """One record, decoded: it has either an envelope or an error.
+
+    `event_id` is the event's; for what cannot be read, its place in the log.
+    """
 
     record: Record
+    event_id: str
     envelope: EventEnvelope[Any] | None
     error: Exception | None = None
 
@@ -29,15 +31,10 @@ class Delivery:
     def of(cls, record: Record) -> Delivery:
         """Decode a record by its topic."""
         try:
-            return cls(record, decode(record.topic, record.value))
+            envelope = decode(record.topic, record.value)
         except ValidationError as error:
-            return cls(record, None, error)
-
-    @property
-    def event_id(self) -> str:
-        """The event's id; for what cannot be read, its place in the log."""
-        record = self.record
-        return str(self.envelope.event_id) if self.envelope else f"{record.topic}/{record.partition}/{record.offset}"
+            return cls(record, f"{record.topic}/{record.partition}/{record.offset}", None, error)
+        return cls(record, str(envelope.event_id), envelope)
 
     @property
     def lane(self) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from huleedu.platform.log import Record, parking, store
 from huleedu.platform.log.delivery import Delivery, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
@@ -35,14 +35,13 @@ async def _handle(platform: Platform, runner: Runner, row: Any) -> None:  # noqa
     """Handle one parked record; its dead letter goes in the same transaction."""
     delivery = Delivery.of(Record(row.topic, row.part, row.id, row.key, row.value, fence=0))
 
-    def again(tx: Tx) -> Sequence[Notice]:
+    def again(deliveries: list[Delivery], facts: Mapping[str, object], tx: Tx) -> Sequence[Notice]:
         store.hold(tx, row.grp, row.topic, row.part)
         parking.unpark(tx, row.grp, row.id, delivery)
-        return runner.effects(tx, [delivery], facts)
+        return runner.effects(tx, deliveries, facts)
 
     try:
-        facts = await runner.gather([delivery])
-        await runner.push(await platform.db.write(again))
+        await runner.commit([delivery], again)
     except Exception as error:  # noqa: BLE001 -- whatever a handler raises keeps its record parked, with the new cause
         cause = describe(error)
         await platform.db.write(lambda tx: parking.keep(tx, row, cause))

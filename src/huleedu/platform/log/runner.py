@@ -20,12 +20,14 @@ from huleedu.platform.log import parking, store
 from huleedu.platform.log.delivery import Delivery, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
     from huleedu.platform.service import Notice, Service
+
+    Apply = Callable[[list[Delivery], Mapping[str, object], Tx], Sequence[Notice]]
 
 TRIES = 3
 TRANSACTION_SECONDS = 0.010  # others wait for the same writer
@@ -54,7 +56,7 @@ class Runner:
     async def _process(self, deliveries: list[Delivery], attempt: int = 1) -> None:
         """Commit this stretch; if it cannot be, find the record that is to blame and park its key."""
         try:
-            return await self._commit(deliveries)
+            return await self.commit(deliveries, self._apply)
         except store.Fenced:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever a handler raises is parked and told
@@ -68,18 +70,18 @@ class Runner:
         log.error("log.parked", group=self._group, topic=deliveries[0].record.topic, cause=cause)
         return await self._platform.db.write(lambda tx: self._give_up(tx, deliveries[0], cause))
 
-    async def _commit(self, deliveries: list[Delivery]) -> None:
+    async def commit(self, deliveries: list[Delivery], apply: Apply) -> None:
         """Gather, apply, push; a passing fault is waited out for as long as it lasts, and nothing is skipped."""
         for attempt in itertools.count():
             try:
-                body = partial(self._apply, deliveries, await self.gather(deliveries))
-                await self.push(await self._platform.db.write(body))
+                body = partial(apply, deliveries, await self._gather(deliveries))
+                await self._push(await self._platform.db.write(body))
                 break
             except Retry as error:
                 log.warning("log.waiting", group=self._group, cause=describe(error), attempt=attempt)
                 await self._back_off(attempt)
 
-    async def gather(self, deliveries: list[Delivery]) -> Mapping[str, object]:
+    async def _gather(self, deliveries: list[Delivery]) -> Mapping[str, object]:
         """Ask other services what has to be known before the transaction."""
         envelopes = [delivery.envelope for delivery in deliveries if delivery.envelope is not None]
         return await self._service.gather(envelopes) if self._service.gather and envelopes else {}
@@ -97,6 +99,7 @@ class Runner:
         unseen = store.unseen(tx, self._group, (delivery.event_id for delivery in deliveries))
         silent = store.buried(tx, self._group, (delivery.record.key for delivery in deliveries))
         folded: list[EventEnvelope[Any]] = []
+        said: list[dict[str, Any]] = []
         for delivery in deliveries:
             key = delivery.record.key
             if delivery.event_id not in unseen or key in silent:
@@ -112,23 +115,22 @@ class Runner:
             if type(envelope.data) in self._service.folds:
                 folded.append(envelope)
             else:
-                self._handle(tx, envelope, fact)
+                said += self._handle(tx, envelope, fact)
+        store.post(tx, said)
         return self._service.fold(tx, folded, facts) if self._service.fold and folded else ()
 
-    def _handle(self, tx: Tx, envelope: EventEnvelope[Any], fact: object) -> None:
+    def _handle(self, tx: Tx, envelope: EventEnvelope[Any], fact: object) -> list[dict[str, Any]]:
         message, service = envelope.data, self._service
         with caused_by(envelope):
-            if type(message) in service.informed:
-                said = service.informed[type(message)](tx, message, fact)
-            else:
-                said = service.on[type(message)](tx, message)
-            store.append(tx, said)
+            if handler := service.on.get(type(message)):
+                return store.compose(tx, handler(tx, message))
+            return store.compose(tx, service.informed[type(message)](tx, message, fact))
 
     def _give_up(self, tx: Tx, delivery: Delivery, cause: str) -> None:
         store.advance(tx, self._group, [delivery.record])
         parking.park(tx, self._group, delivery, cause, TRIES)
 
-    async def push(self, notices: Sequence[Notice]) -> None:
+    async def _push(self, notices: Sequence[Notice]) -> None:
         """Publish on the backplane, best effort: a hint that is lost is in the feed, and the next ping tells."""
         for notice in notices:
             try:

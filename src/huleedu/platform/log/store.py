@@ -82,8 +82,13 @@ def topic_channel(topic: str) -> str:
 def append(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -> None:
     """Say these messages: rows in the outbox, in the caller's transaction, in the bound context.
 
-    The event id is minted here, once; `event_id` gives it for a single message whose id is known beforehand.
+    `event_id` gives the id of a single message whose id is known beforehand.
     """
+    post(tx, compose(tx, messages, event_id=event_id))
+
+
+def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -> list[dict[str, Any]]:
+    """Return the messages' rows in the bound context. The event ids are minted here, once."""
     context = current()
     rows = []
     for message in messages:
@@ -103,8 +108,15 @@ def append(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -
             data=message,
         )
         rows.append({"topic": topic, "key": message.batch_id, "envelope": envelope.model_dump_json(), "at": tx.now})
+    return rows
+
+
+def post(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+    """Put composed messages into the outbox, in this order."""
+    for topic in {row["topic"] for row in rows}:
         tx.announce(topic_channel(topic))
-    tx.execute(insert(outbox), rows)
+    if rows:
+        tx.execute(insert(outbox), rows)
 
 
 def tail(tx: ReadTx, topic: str, start: int, limit: int) -> Sequence[Any]:
