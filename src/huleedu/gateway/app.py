@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi_offline import FastAPIOffline
-from starlette.exceptions import HTTPException
 
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
 from huleedu.gateway.routes import batches, essays, pipelines
 from huleedu.gateway.routes.common import Asking
-from huleedu.platform.http import Bound, answer_problems
+from huleedu.platform.errors import TooLarge
+from huleedu.platform.http import Bound, answer_problems, problem_response
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, WebSocket
@@ -71,15 +71,17 @@ class BodyLimit:
         limit = MAX_UPLOAD_BYTES if scope["path"].endswith("/essays") else MAX_BODY_BYTES
         headers: dict[bytes, bytes] = dict(scope["headers"])
         declared = headers.get(b"content-length", b"0")
-        taken = int(declared) if declared.isdigit() else 0
+        too_large = TooLarge(f"The request is over the limit of {limit // 2**20} MiB. Send less at a time.")
+        if declared.isdigit() and int(declared) > limit:
+            return await problem_response(too_large)(scope, receive, send)
         counted = 0
 
         async def limited() -> Message:
             nonlocal counted
             message: dict[str, Any] = dict(await receive())
             counted += len(message.get("body", b""))
-            if max(counted, taken) > limit:
-                raise HTTPException(413, f"The request is over the limit of {limit // 2**20} MiB; send less at a time.")
+            if counted > limit:
+                raise too_large
             return message
 
         return await self._app(scope, limited, send)

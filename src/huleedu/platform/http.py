@@ -108,8 +108,10 @@ def answer_problems(app: FastAPI) -> None:
         return problem_response(Unprocessable(f"The request does not fit: {said[:500]}.", code="INVALID_REQUEST"))
 
     async def on_http(_request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error.__cause__, Problem):  # found while the body was read
+            return problem_response(error.__cause__)
         status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
-        found = Problem(status.description or status.phrase, code=status.name)
+        found = Problem(f"{status.description or status.phrase}.", code=status.name)
         found.status = status
         return problem_response(found)
 
