@@ -222,6 +222,8 @@ def _safe(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
+BESIDE_NAME = 56
+"""Characters of a row that the file's name leaves to the other columns."""
 COLUMNS = (
     ("words", PhaseName.SPELLCHECK, "word_count"),
     ("spell.", PhaseName.SPELLCHECK, "spelling_corrections"),
@@ -234,7 +236,7 @@ COLUMNS = (
 
 def _print(console: Console, report: dict[str, Any]) -> None:
     figures = [Column(title, justify="right", no_wrap=True, min_width=5) for title, _, _ in COLUMNS]
-    name = Column("essay", no_wrap=True, overflow="ellipsis", min_width=16)
+    name = Column("essay", no_wrap=True, overflow="ellipsis", max_width=max(16, console.width - BESIDE_NAME))
     table = Table(name, Column("status", min_width=9), *figures, box=None, header_style="bold")
     for essay in report["essays"]:
         metrics = {phase: result["metrics"] for phase, result in essay["results"].items()}
