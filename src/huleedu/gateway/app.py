@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fastapi import WebSocket
 from fastapi_offline import FastAPIOffline
 
 from huleedu import __version__
@@ -14,7 +15,7 @@ from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, WebSocket
+    from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from huleedu.gateway.accounts import Accounts
