@@ -101,6 +101,18 @@ asyncio.run(FileBlobs(pathlib.Path(sys.argv[1])).put("b/e", bytes(1_000_000)))
 """
 
 
+def test_the_names_of_a_blob_last_as_well_as_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = set(), os.fsync
+
+    def noted(file: int) -> None:
+        synced.add(os.fstat(file).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    blob = tmp_path / asyncio.run(FileBlobs(tmp_path).put("b/e", b"x"))
+    assert {path.stat().st_ino for path in (blob, blob.parent, tmp_path / "b", tmp_path)} <= synced
+
+
 def refuse(_file: object) -> None:
     raise OSError("disk full")
 

@@ -141,18 +141,24 @@ async def nothing_is_heard_after_the_end(world: World) -> None:
         await world.say(event(lane, 0))
     await world.drain()
     world.broken.clear()
-    await world.say(*(event((kind, key), 1) for kind in KINDS for key in (X, Y, Z)))
-    await world.say(BatchErasedV1(batch_id=X), BatchErasedV1(batch_id=Z))
-    stretch = [Delivery.of(record) for record in await world.records()]
-    stretch.sort(key=lambda delivery: not isinstance(delivery.envelope and delivery.envelope.data, BatchErasedV1))
-    await world.runner._process(stretch)
-    await world.say(*(event(lane, 2) for lane in LANES))
+    for key in (Z, "batch-last"):
+        await world.say(*(event((kind, key), 1) for kind in KINDS), BatchErasedV1(batch_id=key))
+        stretch = [Delivery.of(record) for record in await world.records()]
+        await world.runner._process(sorted(stretch, key=lambda record: _is_end(record) != (key == Z)))
+    await world.say(BatchErasedV1(batch_id=X))
+    await world.drain()
+    await world.say(*(event((kind, key), 2) for kind in KINDS for key in (X, Y, Z)))
     await world.drain()
     for kind in KINDS:
         for erased in (X, Z):
             assert not await world.letters((kind, erased))
             assert not await world.effects((kind, erased))
-        assert await world.effects((kind, Y)) == [1, 2]
+        assert await world.effects((kind, Y)) == [2]
+    assert not await world.effects((COMPLETED, "batch-last"))  # a fold comes after all else
+
+
+def _is_end(delivery: Delivery) -> bool:
+    return delivery.envelope is not None and isinstance(delivery.envelope.data, BatchErasedV1)
 
 
 LAWS: tuple[Law, ...] = (

@@ -82,6 +82,13 @@ async def test_a_failed_commit_fails_all_of_its_group_and_announces_nothing(db: 
         assert await watch.take() == {"3"}
 
 
+async def test_a_body_that_loses_the_whole_transaction_takes_its_group_with_it_and_says_why(db: Db) -> None:
+    lose = text("INSERT OR ROLLBACK INTO thing (id) VALUES (1)")
+    outcomes = await together(db, add(1), lambda tx: tx.execute(lose), add(2))
+    assert [type(outcome) for outcome in outcomes] == [IntegrityError, IntegrityError, int]
+    assert await db.read(ids) == [2]
+
+
 async def test_a_full_disk_passes_and_a_wrong_statement_does_not(db: Db) -> None:
     def hog(tx: Tx) -> None:
         pages = tx.scalar(text("PRAGMA page_count"))
