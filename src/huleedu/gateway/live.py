@@ -183,7 +183,7 @@ class Live:
             page = await self._page(socket, f"{socket.epoch}:{socket.seq}")
 
     async def _page(self, socket: Socket, cursor: str | None) -> dict[str, Any]:
-        params = {"after": cursor} if cursor else {}
+        params = {} if cursor is None else {"after": cursor}
         page: dict[str, Any] = await self._aggregator.ask(
             "GET", f"/internal/v1/users/{socket.user_id}/feed", params=params
         )
@@ -193,12 +193,22 @@ class Live:
 async def _hello(websocket: WebSocket) -> str | None:
     """Return the cursor of the client's first frame."""
     async with asyncio.timeout(HELLO_SECONDS):
-        frame = json.loads(await websocket.receive_text())
-    cursor = frame.get("cursor") if isinstance(frame, dict) and frame.get("event") == "hello" else 0
-    if cursor is not None and not isinstance(cursor, str):
-        msg = "the first frame is no hello"
-        raise ValueError(msg)
+        frame = await _frame(websocket)
+    cursor = frame.get("cursor")
+    if frame.get("event") != "hello" or not isinstance(cursor, str | None):
+        raise ValueError("the first frame is no hello")
     return cursor
+
+
+async def _frame(websocket: WebSocket) -> dict[str, Any]:
+    """Return the client's next frame, or raise ValueError if it is not a JSON object in text."""
+    try:
+        frame = json.loads(await websocket.receive_text())
+    except (KeyError, RecursionError) as error:  # bytes; brackets without end
+        raise ValueError("not JSON in text") from error
+    if not isinstance(frame, dict):
+        raise ValueError("not an object")  # noqa: TRY004 -- a frame that does not fit, like the others
+    return frame
 
 
 async def _listen(messages: AsyncIterator[str], socket: Socket) -> None:
@@ -211,10 +221,9 @@ async def _watch_client(socket: Socket) -> None:
     """Take the client's frames; when it goes, so does the connection."""
     try:
         while True:
-            frame = json.loads(await socket.websocket.receive_text())
-            if not isinstance(frame, dict) or frame.get("event") not in {"pong", "hello"}:
+            if (await _frame(socket.websocket)).get("event") not in {"pong", "hello"}:
                 return socket.end(BAD_FRAME)
-    except (ValueError, KeyError):
+    except ValueError:
         socket.end(BAD_FRAME)
     except WebSocketDisconnect:
         socket.end(GOING_DOWN)
