@@ -1,0 +1,351 @@
+"""The live connection, over a real listener on loopback; messages are lost, doubled and late as a test wants it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from huleedu.cli import serve
+from huleedu.gateway import live
+from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.clock import SystemClock
+from tests.system.house import House, Teacher, essay, inhabited
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+Frame = dict[str, Any]
+Deed = Callable[[], Awaitable[None]]
+
+
+async def nothing() -> None:
+    """Leave things as they are."""
+
+
+class Unruly(MemoryBackplane):
+    """Does something once a subscription is in force; loses messages, or delivers each several times."""
+
+    def __init__(self) -> None:
+        super().__init__("unruly")
+        self.once_subscribed: Deed = nothing
+        self.copies = 1
+
+    @override
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
+        async with super().subscribe(channel) as messages:
+            deed, self.once_subscribed = self.once_subscribed, nothing
+            await deed()
+            yield messages
+
+    @override
+    async def publish(self, channel: str, message: str) -> int:
+        heard = 0
+        for _ in range(self.copies):
+            heard = await super().publish(channel, message)
+        return heard
+
+
+class Paced(SystemClock):
+    """The heart beats when the test says so."""
+
+    def __init__(self) -> None:
+        self.beat = asyncio.Event()
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        if seconds == live.HEARTBEAT_SECONDS:
+            await self.beat.wait()
+            self.beat.clear()
+        else:
+            await super().sleep(seconds)
+
+
+@dataclass
+class Scene:
+    """A house with its address, and what happens in it at the wrong moment."""
+
+    house: House
+    url: str
+    backplane: Unruly
+    clock: Paced
+    live: live.Live
+    once_read: Deed = field(default=nothing)
+
+    def join(self, teacher: Teacher | None, **options: Any) -> connect:  # noqa: ANN401 -- of websockets
+        headers = {"authorization": f"Bearer {teacher.token}"} if teacher else {}
+        return connect(self.url, additional_headers=headers, **options)
+
+    async def wrapped(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the aggregator; something may happen between the feed's being read and its arrival at the gateway."""
+        await self.house.apps["aggregator"](scope, receive, send)
+        if scope["path"].endswith("/feed"):
+            deed, self.once_read = self.once_read, nothing
+            await deed()
+
+    async def change(self, teacher: Teacher) -> None:
+        """Make a batch and see that its view, and so its frame, has come."""
+        batch_id = await teacher.batch()
+        await teacher.until(batch_id, lambda found: bool(found["version"]))
+
+    async def head(self, teacher: Teacher) -> str:
+        return str((await teacher.ask("GET", "/batches", 200))["live_cursor"])
+
+    async def changed(self, teacher: Teacher) -> str:
+        await self.change(teacher)
+        return await self.head(teacher)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    directory, backplane, clock = tmp_path_factory.mktemp("live"), Unruly(), Paced()
+    async with inhabited(directory, without=["phases"], clock=clock, backplane=backplane) as house:
+        socket = serve._bind("127.0.0.1", 0)
+        listener = serve._listener(house.public)
+        serving = asyncio.create_task(listener.serve([socket]))
+        stopping: Any = house.services["gateway"].stopping
+        url = serve._url(socket).replace("http", "ws") + "/ws"
+        scene = Scene(house, url, backplane, clock, stopping.__self__)
+        house.platform.peer("aggregator").connect(scene.wrapped)
+        yield scene
+        listener.should_exit = True
+        await serving
+
+
+@pytest.fixture
+def scene(opened: Scene) -> Scene:
+    opened.backplane.copies, opened.backplane.once_subscribed, opened.once_read = 1, nothing, nothing
+    return opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def anna(scene: Scene) -> Teacher:
+    return await scene.house.teacher()
+
+
+async def said(socket: ClientConnection) -> Frame:
+    frame: Frame = json.loads(await socket.recv())
+    return frame
+
+
+async def hello(socket: ClientConnection, cursor: str | None = None) -> Frame:
+    await socket.send(json.dumps({"event": "hello", "cursor": cursor}))
+    return await said(socket)
+
+
+async def up_to(socket: ClientConnection, cursor: str) -> list[Frame]:
+    """Return the frames up to this place of the feed."""
+    frames: list[Frame] = []
+    while not frames or frames[-1]["seq"] < int(cursor.partition(":")[2]):
+        frames.append(await said(socket))
+    return frames
+
+
+async def closed(socket: ClientConnection) -> int | None:
+    with suppress(ConnectionClosed):
+        async for _ in socket:
+            pass
+    return socket.close_code
+
+
+def assert_whole(frames: list[Frame], start: str, end: str) -> None:
+    first, last = (int(cursor.partition(":")[2]) for cursor in (start, end))
+    assert [frame["seq"] for frame in frames] == list(range(first + 1, last + 1))
+
+
+async def test_a_snapshot_and_what_follows_it(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    snapshot = (await anna.ask("GET", "/batches", 200))["items"][0]
+    async with scene.join(anna) as socket:
+        welcome = await hello(socket, snapshot["live_cursor"])
+        assert welcome == {"event": "welcome", "cursor": before, "heartbeat_s": live.HEARTBEAT_SECONDS}
+        batch_id = await anna.batch(essay())
+        await anna.settled(batch_id, 1)
+        after = await scene.head(anna)
+        frames = await up_to(socket, after)
+    assert_whole(frames, before, after)
+    assert {frame["batch_id"] for frame in frames} == {batch_id}
+    assert {frame["event"] for frame in frames} >= {"batch_updated", "essay_updated"}
+    last = [frame for frame in frames if frame["event"] == "batch_updated"][-1]
+    assert last["data"] == await anna.ask("GET", f"/batches/{batch_id}/status", 200), "what is pushed is the view"
+    assert not any("user_id" in frame["data"] or "epoch" in frame["data"] for frame in frames)
+    assert anna.user_id not in json.dumps(frames), "owners are not told to clients"
+
+
+async def test_without_a_cursor_the_feed_begins_now(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    async with scene.join(anna) as socket:
+        assert (await hello(socket))["cursor"] == before
+        after = await scene.changed(anna)
+        assert_whole(await up_to(socket, after), before, after)
+
+
+async def test_what_happens_while_joining_comes_once_and_in_order(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    scene.backplane.once_subscribed = scene.once_read = lambda: scene.change(anna)
+    async with scene.join(anna) as socket:
+        assert (await hello(socket, before))["cursor"] == before
+        after = await scene.changed(anna)
+        assert_whole(await up_to(socket, after), before, after)
+
+
+async def test_a_copy_is_not_sent_and_a_hole_is_filled(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    async with scene.join(anna) as socket, scene.join(anna) as second:
+        await hello(socket, before)
+        await hello(second, before)
+        scene.backplane.copies = 3
+        await anna.batch()
+        await anna.batch()
+        middle = await scene.changed(anna)
+        assert_whole(await up_to(socket, middle), before, middle)
+        page = scene.house.platform.peer("aggregator")
+        scene.backplane.copies = 0
+        await anna.batch()
+        lost = middle
+        while lost == middle:  # nothing is published: only the view tells
+            lost = (await page.ask("POST", "/internal/v1/feeds:heads", json=[anna.user_id]))[anna.user_id]
+        scene.backplane.copies = 1
+        after = await scene.changed(anna)
+        assert_whole(await up_to(socket, after), middle, after)
+        assert_whole(await up_to(second, after), before, after)
+
+
+async def test_the_loss_of_the_last_message_is_found_by_the_next_ping(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    async with scene.join(anna) as socket:
+        await hello(socket, before)
+        scene.backplane.copies = 0
+        await anna.batch()
+        lost = before
+        while lost == before:
+            lost = await scene.head(anna)
+        scene.clock.beat.set()
+        assert_whole(await up_to(socket, lost), before, lost)
+        assert await said(socket) == {"event": "ping", "cursor": lost}
+        await socket.send('{"event":"pong"}')
+
+
+async def test_a_cursor_of_another_feed_is_answered_with_resync(scene: Scene, anna: Teacher) -> None:
+    now = await scene.changed(anna)
+    epoch, _, seq = now.partition(":")
+    for cursor in (f"{int(epoch) + 9}:1", f"{epoch}:{int(seq) + 1}", "nonsense", ""):
+        async with scene.join(anna) as socket:
+            assert (await hello(socket, cursor))["event"] == "resync", cursor
+            assert (await said(socket))["cursor"] == now
+
+
+async def test_after_a_rebuild_every_socket_is_told_to_begin_anew(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    async with scene.join(anna) as socket:
+        await hello(socket, before)
+        await scene.house.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild", timeout=30)
+        after = await scene.changed(anna)
+        assert (await said(socket))["event"] == "resync"
+        assert after.partition(":")[0] == str(int(before.partition(":")[0]) + 1)
+        last = await scene.changed(anna)
+        frames = await up_to(socket, last)
+    assert all(second["seq"] == first["seq"] + 1 for first, second in pairwise(frames))
+
+
+async def test_nobody_hears_of_a_colleague(scene: Scene, anna: Teacher) -> None:
+    berit = await scene.house.teacher()
+    async with scene.join(anna) as hers, scene.join(berit) as theirs:
+        start = (await hello(hers))["cursor"], (await hello(theirs))["cursor"]
+        ends = await scene.changed(anna), await scene.changed(berit)
+        frames = await up_to(hers, ends[0]), await up_to(theirs, ends[1])
+        assert_whole(frames[0], start[0], ends[0])
+        assert_whole(frames[1], start[1], ends[1])
+        assert not {frame["batch_id"] for frame in frames[0]} & {frame["batch_id"] for frame in frames[1]}
+
+
+@pytest.mark.parametrize("frame", ["nonsense", "[]", "[" * 10_000, '{"event":"begin"}', b"{}", ""])
+async def test_a_frame_that_does_not_fit_closes_with_4400(scene: Scene, anna: Teacher, frame: str | bytes) -> None:
+    async with scene.join(anna) as first, scene.join(anna) as joined:
+        await first.send(frame)
+        assert await closed(first) == 4400
+        await hello(joined)
+        await joined.send(frame)
+        assert await closed(joined) == 4400
+
+
+async def test_without_a_token_in_force_closes_with_4401(scene: Scene) -> None:
+    cilla = await scene.house.teacher()
+    for stranger in (None, cilla):
+        if stranger:
+            address = {"email": cilla.email}
+            await scene.house.platform.peer("gateway").ask("POST", "/internal/v1/users/revoke", json=address)
+        async with scene.join(stranger) as socket:
+            assert await closed(socket) == 4401
+
+
+async def test_a_client_that_does_not_read_is_sent_away_and_loses_nothing(
+    scene: Scene, anna: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "QUEUE", 2)
+    before = await scene.changed(anna)
+    epoch, _, seq = before.partition(":")
+    async with scene.join(anna, max_size=None, max_queue=1) as socket, scene.join(anna) as brisk:
+        await hello(socket, before)
+        await hello(brisk, before)
+        sent = 0
+        sockets = scene.live._sockets[anna.user_id]
+        while sockets[0].close_code is None:
+            sent += 1
+            message = {"epoch": epoch, "seq": int(seq) + sent, "pad": "x" * 2**19}
+            await scene.backplane.publish_user_notification(anna.user_id, message)
+            assert (await said(brisk))["seq"] == message["seq"], "another socket of hers is not held up"
+        assert await closed(socket) == 4408
+
+
+async def test_one_socket_too_many_and_the_oldest_goes(
+    scene: Scene, anna: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SOCKETS", 1)
+    async with scene.join(anna) as first, scene.join(anna) as second:
+        await hello(first)
+        cursor = (await hello(second))["cursor"]
+        assert await closed(first) == 4409
+        after = await scene.changed(anna)
+        assert_whole(await up_to(second, after), cursor, after)
+
+
+async def test_going_down_is_told_and_connections_leave_nothing(scene: Scene, anna: Teacher) -> None:
+    async with scene.join(anna) as socket:
+        await hello(socket)
+        scene.live.close_all()
+        assert await closed(socket) == 1012
+    before = asyncio.all_tasks()
+    for _ in range(10):
+        sockets = [await scene.join(anna) for _ in range(10)]
+        for socket in sockets[::2]:
+            await hello(socket)
+        for socket in sockets:
+            await socket.close()
+    if left := asyncio.all_tasks() - before:
+        await asyncio.wait(left)
+    assert not scene.live._sockets
+    assert not scene.backplane._subscribers
+
+
+async def test_the_feed_ends_with_the_batch(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    async with scene.join(anna) as socket:
+        await hello(socket, before)
+        batch_id = await anna.batch()
+        await anna.until(batch_id, lambda found: bool(found["version"]))
+        await anna.ask("DELETE", f"/batches/{batch_id}", 202)
+        while (frame := await said(socket))["event"] != "batch_deleted":
+            assert frame["event"] == "batch_updated"
+        assert frame["data"] == {"batch_id": batch_id}
+    async with scene.join(anna) as late:
+        await hello(late, before)
+        assert (await said(late))["event"] == "batch_deleted", "what was erased is told to nobody any more"
