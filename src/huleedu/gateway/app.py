@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
 from huleedu.gateway.routes import batches, essays, pipelines
-from huleedu.gateway.routes.common import Asking
+from huleedu.gateway.routes.common import Asking, problems
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
 
@@ -39,7 +39,7 @@ def create_app(gateway: Gateway, accounts: Accounts, live: Live) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Bound, service="gateway", trusted=False)
 
-    @app.get("/v1/me", tags=["account"])
+    @app.get("/v1/me", tags=["account"], responses=problems())
     async def me(teacher: Asking) -> dict[str, str]:
         return {"email": teacher.email, "name": teacher.name}
 
