@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from fastapi import APIRouter
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from huleedu.platform.settings import Settings
 
@@ -68,7 +68,28 @@ class Bound:
             "traceparent": child(_traceparent(headers.get("traceparent"))),
         }
         with bound(**fields):
-            return await self._app(scope, receive, send)
+            return await _answering(self._app, scope, receive, send)
+
+
+async def _answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the request; answer a fault here, where it is known whose request it was."""
+    answered = False
+
+    async def noted(message: Message) -> None:
+        nonlocal answered
+        answered = True
+        await send(message)
+
+    try:
+        await app(scope, receive, noted)
+    except Exception as error:
+        if answered or scope["type"] != "http":
+            raise  # the server tells it and closes the connection
+        known = {"batch_id": scope.get("path_params", {}).get("batch_id"), **scope.get("state", {})}
+        with bound(**{name: known[name] for name in ("batch_id", "user_id") if known.get(name)}):
+            log.exception("http.fault", cause=type(error).__name__)
+        fault = Problem("Something went wrong here. Try again; if it stays so, tell your IT.")
+        await problem_response(fault)(scope, receive, send)
 
 
 class Credential:
@@ -115,14 +136,9 @@ def answer_problems(app: FastAPI) -> None:
         found.status = status
         return problem_response(found)
 
-    async def on_fault(_request: Request, error: Exception) -> JSONResponse:
-        log.error("http.fault", cause=type(error).__name__)
-        return problem_response(Problem("Something went wrong here. Try again; if it stays so, tell your IT."))
-
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_fault)
 
 
 def problem_response(problem: Problem) -> JSONResponse:

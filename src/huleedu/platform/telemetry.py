@@ -1,13 +1,15 @@
 """Logs: one line for each thing that happened, readable in a terminal and JSON otherwise.
 
 Who works on what comes from the bound context, so it is in every line that concerns a batch. Never logged: essay
-text, file names, tokens. Callers log ids, counts and error types only.
+text, file names, tokens. Callers log ids, counts and error types only; of an exception it is told what it was and
+where, not what it said, since that might quote an essay.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +17,7 @@ import structlog
 from huleedu.platform.context import current
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Iterator, MutableMapping
     from typing import Any
 
     from structlog.typing import Processor
@@ -28,10 +30,13 @@ def configure(level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_context,
+        tell_exception,
     ]
-    renderer: Processor = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    renderer: Processor = structlog.processors.JSONRenderer()
+    if terminal:
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
@@ -58,3 +63,25 @@ def add_context(_logger: object, _method: str, event: MutableMapping[str, Any]) 
         if value:
             event.setdefault(name, value)
     return event
+
+
+def tell_exception(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say what was raised and where, with what caused it; never what it said."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exception()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["exception"] = "".join(_story(error))
+    return event
+
+
+def _story(error: BaseException) -> Iterator[str]:
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        yield from _story(cause)
+    for member in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _story(member)
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__name__}\n"

@@ -39,6 +39,7 @@ async def verified(request: Request, authorization: Annotated[str | None, Header
     """Return who asks, from the token alone; their work is done in their name."""
     accounts: Accounts = request.app.state.accounts
     teacher = await accounts.verify(authorization)
+    request.state.user_id = teacher.user_id  # for who tells of a fault when this is over
     with bound(user_id=teacher.user_id, batch_id=request.path_params.get("batch_id")):
         yield teacher
 

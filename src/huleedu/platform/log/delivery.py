@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from huleedu.contracts.messages import decode
+from huleedu.platform.context import bound, caused_by
 from huleedu.platform.errors import Problem
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.log import Record
 
@@ -40,6 +43,10 @@ class Delivery(NamedTuple):
     def lane(self) -> tuple[str, str]:
         """What order is kept for: the topic and the key."""
         return self.record.topic, self.record.key
+
+    def bound(self) -> AbstractContextManager[object]:
+        """Work because of this record, as far as it can be read."""
+        return caused_by(self.envelope) if self.envelope else bound(batch_id=self.record.key)
 
 
 def describe(error: Exception) -> str:

@@ -67,7 +67,8 @@ class Runner:
         if attempt < TRIES:
             await self._back_off(attempt)
             return await self._process(deliveries, attempt + 1)
-        log.error("log.parked", group=self._group, topic=deliveries[0].record.topic, cause=cause)
+        with deliveries[0].bound():
+            log.error("log.parked", group=self._group, topic=deliveries[0].record.topic, cause=cause)
         return await self._platform.db.write(lambda tx: self._give_up(tx, deliveries[0], cause))
 
     async def commit(self, deliveries: list[Delivery], apply: Apply) -> None:
