@@ -1,0 +1,158 @@
+"""Every line says whose work it is about; no line, and no error, says what a pupil wrote or is called."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import structlog
+from typing_extensions import override
+
+from huleedu.gateway.handlers import Gateway
+from huleedu.platform import telemetry
+from huleedu.platform.context import bound
+from huleedu.platform.db import Tx
+from huleedu.platform.log import parking, store
+from tests.system.house import House, Teacher, essay, inhabited, parts
+
+CANARY = "Zanzibarquokka"
+log = structlog.get_logger()
+Line = dict[str, Any]
+
+
+@pytest.fixture
+def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged in the test, at the lowest level."""
+    written, handlers, level = io.StringIO(), logging.root.handlers, logging.root.level
+    monkeypatch.setattr(sys, "stderr", written)
+    telemetry.configure("debug")
+    yield written
+    structlog.reset_defaults()
+    logging.root.handlers, logging.root.level = handlers, level
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path: Path, stderr: io.StringIO) -> AsyncIterator[House]:
+    del stderr
+    async with inhabited(tmp_path) as house:
+        yield house
+
+
+def lines(stderr: io.StringIO) -> list[Line]:
+    return [json.loads(line) for line in stderr.getvalue().splitlines()]
+
+
+async def poison(house: House, batch_id: str) -> None:
+    """Put on the log what nobody can read, and wait until it is parked."""
+    topic, envelope = "huleedu.essay.phase.changed.v1", json.dumps({"data": CANARY})
+
+    def say(tx: Tx) -> None:
+        tx.execute(store.outbox.insert().values(topic=topic, key=batch_id, envelope=envelope, at=tx.now))
+        tx.announce(store.topic_channel(topic))
+
+    await house.platform.db.write(say)
+    while not await house.platform.db.read(lambda tx: parking.letters(tx, "result-aggregator-service")):
+        pass
+
+
+async def troubled_run(house: House, anna: Teacher, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let everything happen, good and bad, to essays and files with telling content; return all errors told."""
+    batch_id = await anna.batch(essay(f"I am {CANARY}. " * 5), title=CANARY, essay_instructions=CANARY)
+    hostile = [
+        ("files", (f"{CANARY}.docx", f"PK{CANARY}".encode(), "application/zip")),
+        ("files", (f"{CANARY}.pdf", f"%PDF-1.4 {CANARY}".encode(), "application/pdf")),
+        ("files", (f"{CANARY}.txt", CANARY.encode(), "text/plain")),
+    ]
+    await anna.ask("POST", f"/batches/{batch_id}/essays", 201, files=hostile)
+    run_id = await anna.start(batch_id)
+    assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
+    await poison(house, batch_id)
+
+    async def fault(*_: object) -> None:
+        raise ValueError(CANARY) from KeyError(CANARY)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Gateway, "essays", fault)
+        faulty = await anna.http.get(f"/v1/batches/{batch_id}/essays")
+        assert faulty.status_code == 500
+    refused = [
+        await anna.http.post(f"/v1/batches/{batch_id}/pipelines", json={CANARY: 1}),
+        await anna.http.post(f"/v1/batches/{batch_id}/essays", files=parts("x", name=CANARY), params={"x": CANARY}),
+        await house.http(f"{anna.token}x").get("/v1/me"),
+        await anna.http.get(f"/v1/batches/{batch_id}/essays/{CANARY}"),
+    ]
+    return [response.text for response in (faulty, refused[0], *refused[2:])]
+
+
+async def test_a_canary_is_in_no_line_and_in_no_error(
+    house: House, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    anna = await house.teacher(f"Anna {CANARY}")
+    errors = await troubled_run(house, anna, monkeypatch)
+    parked = [line for line in lines(stderr) if line["event"] == "log.parked"]
+    assert [(line["service"], line["level"], "batch_id" in line) for line in parked] == [("aggregator", "error", True)]
+    written = stderr.getvalue() + "".join(capfd.readouterr())
+    for secret in (CANARY, anna.token, anna.token[-64:], house.platform.keys.service, "small house"):
+        assert secret not in written
+        assert all(secret not in error.replace(f"{CANARY}: ", "") for error in errors)
+    assert '"correlation_id":"None"' not in "".join(errors)
+    faults = [line for line in lines(stderr) if line["event"] == "http.fault"]
+    assert [(line["cause"], line["user_id"]) for line in faults] == [("ValueError", anna.user_id)]
+    assert "in fault" in faults[0]["exception"]
+    assert "KeyError" in faults[0]["exception"]
+
+
+async def test_every_line_says_whose_work_it_is(house: House, stderr: io.StringIO) -> None:
+    anna, berit = await house.teacher(), await house.teacher()
+    owners, commands = {}, {}
+    for teacher in (anna, berit):
+        batch_id = await teacher.batch(essay())
+        owners[batch_id] = teacher.user_id
+        started = await teacher.ask("POST", f"/batches/{batch_id}/pipelines", 202, json={"requested_pipeline": "all"})
+        commands[batch_id] = started["correlation_id"]
+        await teacher.ended(batch_id, started["run_id"])
+    written = [line for line in lines(stderr) if "service" in line]
+    of_batches = [line for line in written if "batch_id" in line]
+    assert {line["service"] for line in of_batches} >= {"orchestrator", "aggregator"}
+    for line in of_batches:
+        assert (line["user_id"], line["level"]) == (owners[line["batch_id"]], "info")
+    views = [line for line in written if line["service"] == "aggregator"]
+    assert all({"batch_id", "user_id", "correlation_id", "timestamp"} <= set(line) for line in views)
+    for batch_id, correlation_id in commands.items():
+        caused = [line for line in of_batches if line["correlation_id"] == correlation_id]
+        assert {line["batch_id"] for line in caused} == {batch_id}
+        assert caused[-1]["service"] == "aggregator"
+        assert "completed_successfully" in {line.get("status") for line in caused}, (
+            "a request can be followed to its end"
+        )
+
+
+def test_a_terminal_is_for_people_and_anything_else_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        @override
+        def isatty(self) -> bool:
+            return True
+
+    told = []
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        telemetry.configure("info")
+        with bound(batch_id="b1"):
+            log.info("it.happened")
+            log.debug("too.much")
+            error = ExceptionGroup(CANARY, [ValueError(CANARY)])
+            logging.getLogger("uvicorn.error").error("It failed", exc_info=error)
+        told.append(stream.getvalue())
+    structlog.reset_defaults()
+    assert "it.happened" in told[0]
+    assert not told[0].startswith("{")
+    ours, theirs = map(json.loads, told[1].splitlines())
+    assert (ours["event"], ours["batch_id"]) == ("it.happened", "b1")
+    assert (theirs["event"], theirs["batch_id"], theirs["exception"][-15:]) == ("It failed", "b1", "ExceptionGroup\n")
+    assert CANARY not in "".join(told)
+    assert "ValueError" in theirs["exception"]
