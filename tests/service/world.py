@@ -110,7 +110,7 @@ class DryConsumer:
 
     def _more(self, tx: ReadTx) -> bool:
         mine = select(store.position.c.topic, store.position.c.position).where(store.position.c.grp == self._group)
-        for row in tx.all(mine):
+        for row in (row for row in tx.all(mine) if row.topic in self._following):
             self._following[row.topic] = max(self._following[row.topic], row.position)
         return any(store.tail(tx, topic, start, 1) for topic, start in self._following.items())
 
