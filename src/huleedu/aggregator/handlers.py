@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,7 +15,6 @@ from huleedu.contracts.batch import (
     BatchClientStatus,
     BatchErasedV1,
     BatchErasureReportedV1,
-    BatchPipelineCompletedV1,
     BatchPipelineRejectedV1,
     ProcessingPipelineState,
 )
@@ -27,7 +27,7 @@ from huleedu.contracts.essay import (
     EssayView,
 )
 from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, RecordParkedV1
-from huleedu.platform.context import caused_by
+from huleedu.platform.context import caused_by, current
 from huleedu.platform.errors import NotFound
 from huleedu.platform.log import store as log_store
 from huleedu.platform.service import Notice
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from huleedu.platform.db import ReadTx, Tx
 
 FEED_PAGE = 1_000
+FEED_KEPT = timedelta(days=30)
+TRIM_SECONDS = 3600.0
 log = structlog.get_logger()
 
 
@@ -65,6 +67,7 @@ class Aggregator:
 
     def __init__(self, platform: Platform) -> None:
         self._db = platform.db
+        self._clock = platform.clock
         self._orchestrator = platform.peer("orchestrator")
         self._files = platform.peer("files")
         self._ask_missing = platform.settings.handle_missing_batches == "query_bos"
@@ -115,10 +118,11 @@ class Aggregator:
         for batch_id in sorted(changes):
             store.put_batch(tx, generations, changes[batch_id].state)
             store.raise_version(tx, generations, batch_id)
-        notices = self._tell(tx, sorted(changes.values(), key=lambda change: change.state.user_id))
+        notices = self._tell(tx, generations, sorted(changes.values(), key=lambda change: change.state.user_id))
         for envelope in {envelope.subject: envelope for envelope in envelopes}.values():
             with caused_by(envelope):
-                log.info("aggregator.view_updated", message=type(envelope.data).__name__, messages=len(envelopes))
+                message = type(envelope.data).__name__
+                tx.after_commit(log.info, "aggregator.view_updated", message=message, messages=len(envelopes))
         return [*notices, *(notice for envelope in erased for notice in self._erase(tx, envelope))]
 
     def _note(self, tx: Tx, generations: list[int], message: object, answer: Answer, change: Change) -> None:
@@ -135,26 +139,30 @@ class Aggregator:
                 change.also.append((FeedEvent.ESSAY_REMOVED, {"essay_id": essay_id}))
             case EssayValidationFailedV1(upload_id=upload_id, code=code):
                 change.also.append((FeedEvent.ESSAY_REFUSED, {"upload_id": upload_id, "code": code.value}))
-            case BatchPipelineCompletedV1(run_id=run_id, status=status):
-                data = {"run_id": run_id, "status": status.value}
-                change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, data))
             case BatchPipelineRejectedV1(run_id=run_id, code=code, detail=detail):
                 data = {"run_id": run_id, "code": code, "detail": detail}
                 change.also.append((FeedEvent.BATCH_PIPELINE_REJECTED, data))
             case RecordParkedV1(group=group, topic=topic, parked=parked, cause=cause):
                 store.put_attention(tx, (batch_id, group, topic), parked, cause)
 
-    def _tell(self, tx: Tx, changes: Iterable[Change]) -> list[Notice]:
-        """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended."""
+    def _tell(self, tx: Tx, generations: list[int], changes: Iterable[Change]) -> list[Notice]:
+        """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended.
+
+        A run has ended when the view shows so: the orchestrator's word may come before the last essays'.
+        """
         notices: list[Notice] = []
         for change in changes:
             batch_id, user_id = change.state.batch_id, change.state.user_id
             essays = views.essays(tx, batch_id, change.essay_ids) if change.essay_ids else []
-            count = len(essays) + 1 + len(change.also)
-            first = store.take_seqs(tx, user_id, count)
-            status = views.status(tx, batch_id, seq=first + len(essays))
+            status = views.status(tx, batch_id)
             if status is None:  # pragma: no cover -- it was written in this very transaction
                 continue
+            state = status.pipeline_state
+            if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
+                ended = {"run_id": state.run_id, "status": state.status.value}
+                change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
+            first = store.take_seqs(tx, user_id, len(essays) + 1 + len(change.also))
+            status = status.model_copy(update={"live_cursor": views.cursor(tx, user_id, first + len(essays))})
             said = [(FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json")) for essay in essays]
             said.append((FeedEvent.BATCH_UPDATED, views.public(status).model_dump(mode="json")))
             notices += self._write(tx, status, first, [*said, *change.also])
@@ -207,10 +215,7 @@ class Aggregator:
             return found
         if not self._ask_missing:
             raise NotFound("There is no such batch.")
-        state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
-        user_id = state["user_id"]
-        cursor = await self._db.read(lambda tx: views.cursor(tx, user_id))
-        # The head is read before the answer that is used, so that nothing between the two is missed.
+        cursor = await self._db.read(lambda tx: views.cursor(tx, current().user_id or ""))
         state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
         return views.unseen(ProcessingPipelineState.model_validate(state), cursor)
 
@@ -248,7 +253,7 @@ class Aggregator:
 
         def page(tx: ReadTx) -> FeedPage:
             epoch, head = store.current_generation(tx), store.head(tx, user_id)
-            seq = _seq(after, epoch, head)
+            seq = _seq(after, epoch, range(store.trimmed(tx, user_id), head + 1))
             if seq is None:
                 return FeedPage(items=(), cursor=f"{epoch}:{head}", resync=after is not None)
             items = store.entries(tx, user_id, seq, FEED_PAGE)
@@ -256,6 +261,13 @@ class Aggregator:
             return FeedPage(items=tuple(items), cursor=f"{epoch}:{last}")
 
         return await self._db.read(page)
+
+    async def trim(self) -> None:
+        """Forget what is old in the feeds; who was away for so long takes a fresh snapshot."""
+        while True:
+            while await self._db.write(lambda tx: store.trim_feed(tx, tx.now - FEED_KEPT, FEED_PAGE)):
+                pass
+            await self._clock.sleep(TRIM_SECONDS)
 
     async def heads(self, user_ids: Sequence[str]) -> dict[str, str]:
         """Return the heads of these teachers' feeds."""
@@ -267,9 +279,7 @@ def public_essay(essay: EssayResultIds) -> EssayView:
     return EssayView.model_construct(**{name: getattr(essay, name) for name in EssayView.model_fields})
 
 
-def _seq(after: str | None, epoch: int, head: int) -> int | None:
-    """Return the place that a cursor means in this epoch, if it means one."""
+def _seq(after: str | None, epoch: int, kept: range) -> int | None:
+    """Return the place that a cursor means in this epoch, if everything after it is kept."""
     theirs, _, seq = (after or "").partition(":")
-    if theirs != str(epoch) or not seq.isdecimal() or int(seq) > head:
-        return None
-    return int(seq)
+    return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from huleedu.contracts.batch import EssayCounts, PipelineState, PipelineStateDetail, ProcessingPipelineState
+from huleedu.contracts.batch import (
+    BatchClientStatus,
+    EssayCounts,
+    PipelineState,
+    PipelineStateDetail,
+    ProcessingPipelineState,
+)
 from huleedu.contracts.envelope import Fact
 from huleedu.contracts.essay import EssayError, EssayResultIds, EssayStatus
 from huleedu.contracts.phase import PhaseName, PipelineExecutionStatus
@@ -13,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RUNNING = {PipelineExecutionStatus.DISPATCH_INITIATED, PipelineExecutionStatus.IN_PROGRESS}
+DECIDED = (EssayStatus.COMPLETED, EssayStatus.FAILED, EssayStatus.CANCELLED)
 Counts = dict[PhaseName, dict[EssayStatus, int]]
 
 
@@ -31,6 +38,11 @@ class PhaseRow(Fact):
     metrics: dict[str, float]
 
 
+def blank(row: PhaseRow) -> PhaseRow:
+    """Return what is left of a removed essay: that it was there, so that the counts of its run still add up."""
+    return row.model_copy(update={"code": None, "detail": None, "result_id": None, "metrics": {}})
+
+
 class EssayRow(Fact):
     """An essay as files told of it."""
 
@@ -42,20 +54,30 @@ class EssayRow(Fact):
 
 
 def live(state: ProcessingPipelineState, counts: Mapping[PhaseName, Mapping[EssayStatus, int]]) -> PipelineState:
-    """Return the state as clients see it: a running phase's counts are counted from the essays of this very run."""
+    """Return the state as clients see it, with counts from the essays of this very run.
+
+    The orchestrator may be ahead of what was heard of the essays. A phase is shown as ended only when all of its essays
+    that were decided have been heard of, and a run only when all of its phases are.
+    """
     phases = {
-        phase: _counted(detail, counts.get(phase, {})) if detail.status in RUNNING else detail
+        phase: detail if _heard_all(detail, counts.get(phase, {})) else _counted(detail, counts.get(phase, {}))
         for phase, detail in state.phases.items()
     }
+    ahead = any(detail.status is PipelineExecutionStatus.IN_PROGRESS for detail in phases.values())
+    status = BatchClientStatus.PROCESSING if ahead and state.status.terminal else state.status
     kept = {name: getattr(state, name) for name in PipelineState.model_fields}
-    return PipelineState.model_construct(**{**kept, "phases": phases})
+    return PipelineState.model_construct(**{**kept, "phases": phases, "status": status})
+
+
+def _heard_all(detail: PipelineStateDetail, heard: Mapping[EssayStatus, int]) -> bool:
+    counts = detail.essay_counts
+    decided = counts.total - counts.pending_dispatch_or_processing
+    return detail.status not in RUNNING and sum(heard.get(status, 0) for status in DECIDED) >= decided
 
 
 def _counted(detail: PipelineStateDetail, heard: Mapping[EssayStatus, int]) -> PipelineStateDetail:
     total = detail.essay_counts.total
-    done, failed, cancelled = (
-        heard.get(status, 0) for status in (EssayStatus.COMPLETED, EssayStatus.FAILED, EssayStatus.CANCELLED)
-    )
+    done, failed, cancelled = (heard.get(status, 0) for status in DECIDED)
     decided = done + failed + cancelled
     counts = EssayCounts(
         total=total,
@@ -64,9 +86,14 @@ def _counted(detail: PipelineStateDetail, heard: Mapping[EssayStatus, int]) -> P
         failed=failed,
         cancelled=cancelled,
     )
-    status = PipelineExecutionStatus.IN_PROGRESS if heard else detail.status
-    progress = round(100 * decided / total, 1) if total else 0.0
-    return detail.model_copy(update={"status": status, "essay_counts": counts, "progress_percentage": progress})
+    dispatched = not heard and detail.status in RUNNING
+    changes = {
+        "status": detail.status if dispatched else PipelineExecutionStatus.IN_PROGRESS,
+        "essay_counts": counts,
+        "progress_percentage": round(100 * decided / total, 1) if total else 0.0,
+        "completed_at": None,
+    }
+    return detail.model_copy(update=changes)
 
 
 def essay_view(essay: EssayRow, phases: Sequence[PhaseRow], state: PipelineState) -> EssayResultIds:

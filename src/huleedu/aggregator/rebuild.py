@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from huleedu.aggregator import store
-from huleedu.aggregator.model import EssayRow, PhaseRow
+from huleedu.aggregator.model import EssayRow, PhaseRow, blank
 from huleedu.contracts.batch import ProcessingPipelineState
-from huleedu.contracts.essay import EssayStatus
 from huleedu.contracts.messages import ERASERS
+from huleedu.platform.errors import Conflict
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
@@ -36,11 +36,15 @@ class Rebuild:
         """Rebuild all views and return how many batches there are. The feed keeps its entries; its epoch is raised."""
         after = await self._db.write(store.begin_generation)
         batches, last = 0, ""
-        while states := await self._states(last, page_size):
-            await self._page(after, states)
-            batches, last = batches + len(states), states[-1].batch_id
-        await self._attention()
-        await self._db.write(lambda tx: store.swap_generation(tx, after))
+        try:
+            while states := await self._states(last, page_size):
+                await self._page(after, states)
+                batches, last = batches + len(states), states[-1].batch_id
+            await self._attention()
+            if not await self._db.write(lambda tx: store.swap_generation(tx, after)):
+                raise Conflict("Another rebuild has begun meanwhile, and goes on.", code="REBUILDING")
+        finally:
+            await self._db.write(lambda tx: store.abandon_generation(tx, after))
         while await self._db.write(lambda tx: store.delete_old(tx, OLD_ROWS)):
             pass
         return batches
@@ -58,15 +62,16 @@ class Rebuild:
 
         def write(tx: Tx) -> None:
             gone = log_store.buried(tx, GROUP, asked["batch_ids"])
+            rows = [PhaseRow.model_validate(item) for item in phases if item["batch_id"] not in gone]
             store.put_essays(
                 tx, [after], [EssayRow.model_validate(essay) for essay in essays if essay["batch_id"] not in gone]
             )
-            kept = [item for item in phases if item["essay_id"] in known and item["batch_id"] not in gone]
-            heard = [PhaseRow.model_validate(item) for item in kept]
-            store.put_phases(tx, [after], [row for row in heard if row.status is not EssayStatus.ACCEPTED])
+            store.put_phases(tx, [after], [row if row.essay_id in known else blank(row) for row in rows])
             for state in (state for state in states if state.batch_id not in gone):
                 store.put_batch(tx, [after], state)
                 store.raise_version(tx, [after], state.batch_id)
+                if state.status.terminal:
+                    store.note_end(tx, [after], state.batch_id, str(state.run_id))
 
         await self._db.write(write)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 
 from huleedu.contracts.batch import AggregatedBatchStatus, BatchClientStatus
 from huleedu.contracts.notice import FeedPage
@@ -15,13 +14,6 @@ if TYPE_CHECKING:
     from huleedu.aggregator.rebuild import Rebuild
 
 PageSize = Annotated[int, Query(ge=1, le=1000)]
-
-
-class FeedAsked(BaseModel):
-    """Whose feed is asked for, and after which cursor."""
-
-    user_id: str
-    after: str | None = None
 
 
 def routes(aggregator: Aggregator, rebuild: Rebuild) -> APIRouter:
@@ -45,10 +37,6 @@ def routes(aggregator: Aggregator, rebuild: Rebuild) -> APIRouter:
     @router.get("/users/{user_id}/feed")
     async def feed(user_id: str, after: str | None = None) -> FeedPage:
         return await aggregator.feed(user_id, after)
-
-    @router.post("/feeds:query")
-    async def feeds(asked: list[FeedAsked]) -> dict[str, FeedPage]:
-        return {item.user_id: await aggregator.feed(item.user_id, item.after) for item in asked}
 
     @router.post("/feeds:heads")
     async def heads(user_ids: list[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from huleedu.aggregator import store
 from huleedu.aggregator.handlers import Aggregator
 from huleedu.aggregator.rebuild import GROUP, Rebuild
 from huleedu.aggregator.routes import routes
@@ -51,4 +52,6 @@ def build(platform: Platform) -> Service:
         gather=aggregator.ask_owners,
         ends=BatchErasedV1,
         routes=[routes(aggregator, Rebuild(platform))],
+        prepare=store.abandon_generation,  # no rebuild outlives its process
+        tasks=[aggregator.trim],
     )

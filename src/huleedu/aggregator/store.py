@@ -22,11 +22,12 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from huleedu.aggregator.model import EssayRow, PhaseRow
+from huleedu.aggregator.model import EssayRow, PhaseRow, blank
 from huleedu.contracts.batch import Attention, ProcessingPipelineState
 from huleedu.contracts.essay import EssayStatus
 from huleedu.contracts.notice import FeedEvent, FeedItem
@@ -35,6 +36,7 @@ from huleedu.platform.db import Timestamp, each, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from huleedu.aggregator.model import Counts
     from huleedu.contracts.batch import BatchClientStatus
@@ -50,6 +52,7 @@ batch_status_view = Table(
     Column("pipeline_state", Text, nullable=False),
     Column("source_version", Integer, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("ended_run", Text),
     Column("created_at", Timestamp, nullable=False),
     Column("last_updated", Timestamp, nullable=False),
     PrimaryKeyConstraint("generation", "batch_id"),
@@ -115,6 +118,7 @@ feed_head = Table(
     metadata,
     Column("user_id", Text, primary_key=True),
     Column("seq", Integer, nullable=False),
+    Column("trimmed", Integer, nullable=False, server_default="0"),
 )
 generation = Table(
     "generation",
@@ -143,7 +147,7 @@ def written_generations(tx: ReadTx) -> list[int]:
 def begin_generation(tx: Tx) -> int:
     """Begin the next generation, empty; whatever an interrupted rebuild left goes."""
     current = current_generation(tx)
-    after = current + 1
+    after = max(written_generations(tx)) + 1
     for view in VIEWS:
         tx.execute(delete(view).where(view.c.generation != current))
     row = {"id": 1, "current": current, "next": after}
@@ -151,9 +155,14 @@ def begin_generation(tx: Tx) -> int:
     return after
 
 
-def swap_generation(tx: Tx, after: int) -> None:
-    """Read the next generation from now on. The rows of the one before are deleted later, in pieces."""
-    tx.execute(update(generation).values(current=after, next=None))
+def swap_generation(tx: Tx, after: int) -> bool:
+    """Read the next generation from now on; False if another rebuild has begun a newer one."""
+    return bool(tx.execute(update(generation).where(generation.c.next == after).values(current=after, next=None)))
+
+
+def abandon_generation(tx: Tx, after: int | None = None) -> None:
+    """Stop writing the next generation, because the rebuild that wanted it is gone."""
+    tx.execute(update(generation).where(true() if after is None else generation.c.next == after).values(next=None))
 
 
 def delete_old(tx: Tx, limit: int) -> int:
@@ -204,6 +213,17 @@ def raise_version(tx: Tx, generations: Iterable[int], batch_id: str) -> None:
         tx.execute(update(batch_status_view).where(same).values(changes))
 
 
+def note_end(tx: Tx, generations: Iterable[int], batch_id: str, run_id: str) -> bool:
+    """Note that the end of a run is told; False if it was before."""
+    view = batch_status_view.c
+    same = (view.batch_id == batch_id) & view.generation.in_(list(generations))
+    return bool(
+        tx.execute(
+            update(batch_status_view).where(same, view.ended_run.is_distinct_from(run_id)).values(ended_run=run_id)
+        )
+    )
+
+
 def batch(tx: ReadTx, batch_id: str) -> tuple[ProcessingPipelineState, int] | None:
     """Return a batch's state and its view's version."""
     same = (batch_status_view.c.generation == current_generation(tx)) & (batch_status_view.c.batch_id == batch_id)
@@ -238,7 +258,7 @@ def remove_essay(tx: Tx, generations: Iterable[int], batch_id: str, essay_id: st
             insert(essay_view).values(row).on_conflict_do_update(index_elements=["generation", "essay_id"], set_=gone)
         )
         same = (essay_phase_view.c.generation == number) & (essay_phase_view.c.essay_id == essay_id)
-        tx.execute(delete(essay_phase_view).where(same))
+        tx.execute(update(essay_phase_view).where(same).values(code=None, detail=None, result_id=None, metrics="{}"))
     tx.execute(delete(feed).where(feed.c.subject == essay_id))
 
 
@@ -261,10 +281,9 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> 
     )
     for number in generations:
         gone = removed(tx, number, [row.essay_id for row in rows])
+        kept = [blank(row) if row.essay_id in gone else row for row in rows]
         dumped = [
-            {**row.model_dump(mode="json"), "metrics": json.dumps(row.metrics), "generation": number}
-            for row in rows
-            if row.essay_id not in gone
+            {"generation": number, **row.model_dump(mode="json"), "metrics": json.dumps(row.metrics)} for row in kept
         ]
         tx.execute(upsert, dumped)
 
@@ -325,7 +344,7 @@ def put_attention(tx: Tx, place: tuple[str, str, str], parked: int, cause: str) 
         return
     row = {"batch_id": batch_id, "grp": group, "topic": topic, "parked": parked, "cause": cause}
     statement = insert(attention).values(row)
-    tx.execute(statement.on_conflict_do_update(index_elements=["batch_id", "grp", "topic"], set_={"parked": parked}))
+    tx.execute(statement.on_conflict_do_update(index_elements=["batch_id", "grp", "topic"], set_=row))
 
 
 def replace_attention(tx: Tx, parked: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]]) -> None:
@@ -392,6 +411,22 @@ def entries(tx: ReadTx, user_id: str, after: int, limit: int) -> list[FeedItem]:
     epoch = str(current_generation(tx))
     mine = select(feed).where(feed.c.user_id == user_id, feed.c.seq > after).order_by(feed.c.seq).limit(limit)
     return [_item(row, epoch) for row in tx.all(mine)]
+
+
+def trimmed(tx: ReadTx, user_id: str) -> int:
+    """Return the last place of a teacher's feed that is not kept any more."""
+    return int(tx.scalar(select(feed_head.c.trimmed).where(feed_head.c.user_id == user_id)) or 0)
+
+
+def trim_feed(tx: Tx, before: datetime, limit: int) -> int:
+    """Delete some of the entries that are older than this, of one teacher; return how many."""
+    oldest = tx.first(select(feed.c.user_id).where(feed.c.at < before).limit(1))
+    if oldest is None:
+        return 0
+    old = select(feed.c.seq).where(feed.c.user_id == oldest.user_id, feed.c.at < before).order_by(feed.c.seq)
+    last = max(tx.scalars(old.limit(limit)))
+    tx.execute(update(feed_head).where(feed_head.c.user_id == oldest.user_id).values(trimmed=last))
+    return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
 
 
 def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed

@@ -40,14 +40,12 @@ class Lifecycle:
         """Hand out the work of a phase; if its run is cancelled already, cancel all of it."""
         if not store.open_phase(tx, command.batch_id, command.run_id, command.phase):
             return []
-        before = store.versions(tx, (essay.essay_id for essay in command.essays))
         essays = [
             EssayPhase(
                 batch_id=command.batch_id,
                 run_id=command.run_id,
                 phase=command.phase,
                 place=place,
-                version=before.get(essay.essay_id, 0),
                 **essay.model_dump(),
             )
             for place, essay in enumerate(command.essays)
@@ -72,13 +70,14 @@ class Lifecycle:
     def on_work_completed(self, tx: Tx, message: PhaseWorkCompletedV1) -> Iterable[Event]:
         """Judge each result: it counts once, in its own run, while its essay is undecided."""
         counted = []
+        latest = store.versions(tx, (result.essay_id for result in message.essays))
         for result in message.essays:
             essay = store.load(tx, message.run_id, message.phase, result.essay_id)
             trigger = Trigger.SUCCEEDED if result.outcome is WorkOutcome.COMPLETED else Trigger.FAILED
             found = {name: getattr(result, name) for name in ("code", "detail", "result_id", "metrics")}
-            moved = essay and model.move(essay, trigger, **found)
+            moved = essay and model.move(essay, trigger, latest[essay.essay_id], **found)
             if moved is None:
-                log.info("lifecycle.late_result", run_id=message.run_id, phase=message.phase.value)
+                tx.after_commit(log.info, "lifecycle.late_result", run_id=message.run_id, phase=message.phase.value)
                 store.note_late(tx, message.batch_id, message.run_id, message.phase, result)
             else:
                 counted.append(moved)
@@ -91,8 +90,8 @@ class Lifecycle:
         return self._move_all(tx, store.undecided(tx, command.run_id), Trigger.CANCELLED)
 
     def on_essay_removed(self, tx: Tx, message: EssayRemovedV1) -> Iterable[Event]:
-        """Let go of an essay."""
-        store.remove_essay(tx, message.essay_id)
+        """Let go of what an essay held; that it was part of its runs stays, so that their counts still add up."""
+        store.blank_essay(tx, message.essay_id)
         return []
 
     def on_batch_erased(self, tx: Tx, message: BatchErasedV1) -> Iterable[Event]:
@@ -106,7 +105,9 @@ class Lifecycle:
 
     def _move_all(self, tx: Tx, essays: Sequence[EssayPhase], trigger: Trigger) -> list[Event]:
         """Move these essays and say so; conclude the phases that have none left to wait for."""
-        moved = [after for essay in essays if (after := model.move(essay, trigger))]
+        latest = store.versions(tx, (essay.essay_id for essay in essays))
+        moves = (model.move(essay, trigger, latest.get(essay.essay_id, 0)) for essay in essays)
+        moved = [essay for essay in moves if essay]
         store.save(tx, moved)
         messages: list[Event] = [model.changed(essay) for essay in moved]
         for run_id, phase in sorted({(essay.run_id, essay.phase) for essay in moved}):
@@ -117,5 +118,4 @@ class Lifecycle:
         """Say what came of the phase, exactly once, when all its essays are decided."""
         if store.any_undecided(tx, run_id, phase) or not store.conclude(tx, run_id, phase):
             return []
-        outcome = model.outcome(store.of_phase(tx, run_id, phase), str(current().correlation_id))
-        return [outcome] if outcome else []
+        return [model.outcome(store.of_phase(tx, run_id, phase), str(current().correlation_id))]

@@ -57,22 +57,20 @@ class EssayPhase(Fact):
     metrics: dict[str, float] = Field(default_factory=dict)
 
     @property
-    def decided(self) -> bool:
-        """Whether nothing can change it any more."""
-        return self.status not in {EssayStatus.ACCEPTED, EssayStatus.PROCESSING}
-
-    @property
     def ref(self) -> EssayRef:
         """The essay with its text."""
         return EssayRef(essay_id=self.essay_id, text_storage_id=self.text_storage_id)
 
 
-def move(essay: EssayPhase, trigger: Trigger, **found: Any) -> EssayPhase | None:  # noqa: ANN401 -- fields of EssayPhase
-    """Return the essay moved as the table says, with what was found; None: it comes late."""
+def move(essay: EssayPhase, trigger: Trigger, latest: int, **found: Any) -> EssayPhase | None:  # noqa: ANN401 -- fields of EssayPhase
+    """Return the essay moved as the table says, with what was found; None: it comes late.
+
+    `latest` is the essay's version so far, which another phase or run may have raised.
+    """
     status = TRANSITIONS.get((essay.status, trigger))
     if status is None:
         return None
-    return essay.model_copy(update={"status": status, "version": essay.version + 1, **found})
+    return essay.model_copy(update={"status": status, "version": latest + 1, **found})
 
 
 def changed(essay: EssayPhase) -> EssayPhaseChangedV1:
@@ -80,10 +78,8 @@ def changed(essay: EssayPhase) -> EssayPhaseChangedV1:
     return EssayPhaseChangedV1.model_validate(essay.model_dump())
 
 
-def outcome(essays: Sequence[EssayPhase], correlation_id: str | None) -> ELSBatchPhaseOutcomeV1 | None:
-    """Return what the phase has come to, once every one of its essays is decided."""
-    if not all(essay.decided for essay in essays):
-        return None
+def outcome(essays: Sequence[EssayPhase], correlation_id: str | None) -> ELSBatchPhaseOutcomeV1:
+    """Return what the phase has come to; every one of its essays is decided."""
     done = tuple(essay.ref for essay in essays if essay.status is EssayStatus.COMPLETED)
     cancelled = tuple(essay.essay_id for essay in essays if essay.status is EssayStatus.CANCELLED)
     failed = tuple(

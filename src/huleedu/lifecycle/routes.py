@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+
+from huleedu.contracts.batch import BatchIds
 
 if TYPE_CHECKING:
     from huleedu.lifecycle.handlers import Lifecycle
-
-
-class BatchIds(BaseModel):
-    """Which batches are asked for."""
-
-    batch_ids: list[str]
 
 
 def routes(lifecycle: Lifecycle) -> APIRouter:

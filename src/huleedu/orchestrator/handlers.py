@@ -19,10 +19,12 @@ from huleedu.contracts.batch import (
 )
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1
 from huleedu.contracts.messages import ERASERS
+from huleedu.contracts.notice import RecordParkedV1
 from huleedu.contracts.phase import ELSBatchPhaseOutcomeV1, EssayRef
 from huleedu.orchestrator import model, store
 from huleedu.platform.context import bound, current
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unprocessable
+from huleedu.platform.log import parking
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from huleedu.platform.db import Db, ReadTx, Tx
     from huleedu.platform.http import Peer
 
+GROUP = "orchestrator-service"
 PATIENCE = timedelta(hours=24)
 """A run that has not moved for so long is given up: longer than any queue, short enough for the next school day."""
 WATCH_SECONDS = 30.0
@@ -97,7 +100,8 @@ class Orchestrator:
     ) -> tuple[Batch, model.Start]:
         batch = _startable(batch, request.user_id, request.requested_pipeline)
         if not isinstance(fact, tuple) or fact[0] != run_id:
-            raise Conflict("Another start of this batch came first.", code="ALREADY_STARTED")
+            detail = "Another start of this batch was in hand. See how it went, then try again."
+            raise Conflict(detail, code="ALREADY_STARTED")
         if not fact[1]:
             raise Conflict("There is no essay in this batch. Add essays, then start.", code="NO_ESSAYS")
         cancelled = store.was_cancelled(tx, request.batch_id, run_id)
@@ -117,11 +121,15 @@ class Orchestrator:
 
     def on_essay_stored(self, tx: Tx, message: EssayContentProvisionedV1) -> Iterable[Event]:
         """A batch with an essay is ready."""
+        if store.load(tx, message.batch_id) is None:  # erased: nothing of it is kept
+            return []
         store.note_essay(tx, message.batch_id, message.essay_id, removed=False)
         return self._follow_content(tx, message.batch_id)
 
     def on_essay_removed(self, tx: Tx, message: EssayRemovedV1) -> Iterable[Event]:
         """A batch without essays waits for some."""
+        if store.load(tx, message.batch_id) is None:
+            return []
         store.note_essay(tx, message.batch_id, message.essay_id, removed=True)
         return self._follow_content(tx, message.batch_id)
 
@@ -138,12 +146,15 @@ class Orchestrator:
         if batch is None:
             return []
         if batch.state.run_id != outcome.run_id or not batch.processing:
-            log.info("orchestrator.late_outcome", run_id=outcome.run_id, phase=outcome.phase_name.value)
+            late = {"run_id": outcome.run_id, "phase": outcome.phase_name.value}
+            tx.after_commit(log.info, "orchestrator.late_outcome", **late)
         return self._keep(tx, model.conclude(batch, outcome, tx.now))
 
-    def on_parked(self, tx: Tx, message: Any) -> Iterable[Event]:  # noqa: ANN401 -- RecordParkedV1
-        """Let the timer of a batch rest while something of it is parked."""
-        store.note_parked(tx, message.batch_id, message.parked)
+    def on_parked(self, tx: Tx, message: RecordParkedV1) -> Iterable[Event]:
+        """Let the timer of a batch rest while something of it is parked; after that it has its whole time again."""
+        store.note_parked(tx, message.batch_id, (message.group, message.topic), parked=message.parked > 0)
+        if not message.parked:
+            store.rearm(tx, tx.now + PATIENCE, message.batch_id)
         return []
 
     def on_erasure_reported(self, tx: Tx, message: BatchErasureReportedV1) -> Iterable[Event]:
@@ -195,6 +206,7 @@ class Orchestrator:
             if batch.processing:
                 raise Conflict("The batch is being assessed. Cancel it first, then delete it.", code="PROCESSING")
             store.erase(tx, batch)
+            parking.discard(tx, GROUP, batch_id)
             log_store.append(tx, [BatchErasedV1(batch_id=batch_id)])
             return False
 
@@ -243,25 +255,31 @@ class Orchestrator:
 
     # -- the watchdog
 
+    def rearm(self, tx: Tx) -> None:
+        """Give every run its whole time again: while nothing ran here, nothing could move."""
+        store.rearm(tx, tx.now + PATIENCE)
+
     async def watch(self) -> None:
-        """End runs that have not moved until their time was up."""
+        """End runs that have not moved until their time was up; time that the machine slept through does not count."""
         while True:
-            await self._db.write(self.end_overdue)
+            before = self._clock.now()
             await self._clock.sleep(WATCH_SECONDS)
+            slept = (self._clock.now() - before).total_seconds() > 2 * WATCH_SECONDS
+            await self._db.write(self.rearm if slept else self.end_overdue)
 
     def end_overdue(self, tx: Tx) -> None:
         """End, with a reason, every run whose time is up."""
         for batch in store.overdue(tx):
             with bound(user_id=batch.state.user_id, batch_id=batch.state.batch_id):
-                log.error("orchestrator.run_timed_out", run_id=batch.state.run_id)
+                tx.after_commit(log.error, "orchestrator.run_timed_out", run_id=batch.state.run_id)
                 log_store.append(tx, self._keep(tx, model.give_up(batch, tx.now)))
 
     def _keep(self, tx: Tx, decision: Decision) -> Iterable[Event]:
         batch, messages = decision
         if messages:
             store.save(tx, batch, due=tx.now + PATIENCE)
-            state = batch.state
-            log.info("orchestrator.state", status=state.status.value, version=state.version, run_id=state.run_id)
+            known = {"status": batch.state.status.value, "version": batch.state.version, "run_id": batch.state.run_id}
+            tx.after_commit(log.info, "orchestrator.state", **known)
         return messages
 
 

@@ -252,7 +252,10 @@ def _settle_waiting(batch: Batch, plan: Plan) -> dict[PhaseName, PipelineStateDe
     for phase, detail in phases.items():
         if detail.status in WAITING:
             needs = {phases[need].status for need in plan[phase].needs}
-            phases[phase] = detail.model_copy(update={"status": _settled(needs, cancelling=batch.cancelling)})
+            status = _settled(needs, cancelling=batch.cancelling)
+            if status is Status.REQUESTED_BY_USER and not _handed(batch, phase, plan):
+                status = Status.SKIPPED_DUE_TO_DEPENDENCY_FAILURE  # no essay came through all that it needs
+            phases[phase] = detail.model_copy(update={"status": status})
     return phases
 
 

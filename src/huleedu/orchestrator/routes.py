@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from huleedu.contracts.batch import BatchPatch, BatchRegistrationRequestV1, ProcessingPipelineState
+from huleedu.contracts.batch import BatchIds, BatchPatch, BatchRegistrationRequestV1, ProcessingPipelineState
+from huleedu.platform.http import UserId
 
 if TYPE_CHECKING:
     from huleedu.orchestrator.handlers import Orchestrator
 
-UserId = Annotated[str, Header(alias="x-user-id")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-
-
-class BatchIds(BaseModel):
-    """Which batches are asked for."""
-
-    batch_ids: list[str]
 
 
 class StartCheck(BaseModel):
     """A start that a teacher wants; no pipeline means: the last one again."""
 
-    user_id: str
     requested_pipeline: str | None = None
-
-
-class CancelCheck(BaseModel):
-    """A cancel that a teacher wants."""
-
-    user_id: str
 
 
 def routes(orchestrator: Orchestrator) -> APIRouter:  # noqa: C901 -- a list of routes, each two lines
@@ -66,12 +53,12 @@ def routes(orchestrator: Orchestrator) -> APIRouter:  # noqa: C901 -- a list of 
         return await orchestrator.pipeline_state(batch_id)
 
     @router.post("/{batch_id}/start:check")
-    async def check_start(batch_id: str, asked: StartCheck) -> dict[str, str]:
-        requested = await orchestrator.check_start(batch_id, asked.user_id, asked.requested_pipeline)
+    async def check_start(batch_id: str, asked: StartCheck, x_user_id: UserId) -> dict[str, str]:
+        requested = await orchestrator.check_start(batch_id, x_user_id, asked.requested_pipeline)
         return {"requested_pipeline": requested}
 
     @router.post("/{batch_id}/cancel:check")
-    async def check_cancel(batch_id: str, asked: CancelCheck) -> dict[str, str]:
-        return {"run_id": await orchestrator.check_cancel(batch_id, asked.user_id)}
+    async def check_cancel(batch_id: str, x_user_id: UserId) -> dict[str, str]:
+        return {"run_id": await orchestrator.check_cancel(batch_id, x_user_id)}
 
     return router

@@ -8,7 +8,7 @@ from huleedu.contracts.batch import BatchErasureReportedV1, BatchPipelineCancelR
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.contracts.phase import ELSBatchPhaseOutcomeV1
-from huleedu.orchestrator.handlers import Orchestrator
+from huleedu.orchestrator.handlers import GROUP, Orchestrator
 from huleedu.orchestrator.routes import routes
 from huleedu.platform.service import Service
 
@@ -21,7 +21,7 @@ def build(platform: Platform) -> Service:
     orchestrator = Orchestrator(platform.db, platform.clock, platform.peer("files"))
     return Service(
         name="orchestrator",
-        group="orchestrator-service",
+        group=GROUP,
         on={
             BatchPipelineCancelRequestedV1: orchestrator.on_cancel,
             EssayContentProvisionedV1: orchestrator.on_essay_stored,
@@ -32,6 +32,7 @@ def build(platform: Platform) -> Service:
         },
         informed={ClientBatchPipelineRequestV1: orchestrator.on_pipeline_request},
         gather=orchestrator.close_intakes,
+        prepare=orchestrator.rearm,
         routes=[routes(orchestrator)],
         tasks=[orchestrator.watch],
     )

@@ -16,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -39,8 +40,15 @@ batch = Table(
     Column("version", Integer, nullable=False),
     Column("body", Text, nullable=False),
     Column("due", Timestamp),
-    Column("parked", Integer, nullable=False, server_default="0"),
     Index("batch_due", "due"),
+)
+parked_lane = Table(
+    "parked_lane",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("grp", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    PrimaryKeyConstraint("batch_id", "grp", "topic"),
 )
 batch_essay = Table(
     "batch_essay",
@@ -107,7 +115,8 @@ def save(tx: Tx, saved: Batch, due: datetime | None = None) -> None:
 
 def overdue(tx: ReadTx, limit: int = 100) -> list[Batch]:
     """Return batches whose run has not moved until its time was up, and of which nothing is parked."""
-    late = select(batch.c.body).where(batch.c.due < tx.now, batch.c.parked == 0).limit(limit)
+    parked = exists().where(parked_lane.c.batch_id == batch.c.batch_id)
+    late = select(batch.c.body).where(batch.c.due < tx.now, ~parked).limit(limit)
     return [Batch.model_validate_json(body) for body in tx.scalars(late)]
 
 
@@ -117,9 +126,20 @@ def stalled(tx: ReadTx) -> list[str]:
     return list(tx.scalars(select(batch.c.batch_id).where(lost)))
 
 
-def note_parked(tx: Tx, batch_id: str, parked: int) -> None:
-    """Note how many records of the batch are parked."""
-    tx.execute(update(batch).where(batch.c.batch_id == batch_id).values(parked=parked))
+def rearm(tx: Tx, due: datetime, batch_id: str | None = None) -> None:
+    """Give every run under way, or that of one batch, its whole time again."""
+    meant = true() if batch_id is None else batch.c.batch_id == batch_id
+    tx.execute(update(batch).where(batch.c.due.is_not(None), meant).values(due=due))
+
+
+def note_parked(tx: Tx, batch_id: str, lane: tuple[str, str], *, parked: bool) -> None:
+    """Note whether records of the batch are parked in one (group, topic)."""
+    row = {"batch_id": batch_id, "grp": lane[0], "topic": lane[1]}
+    if parked:
+        tx.execute(insert(parked_lane).values(row).on_conflict_do_nothing())
+    else:
+        same = [parked_lane.c[name] == value for name, value in row.items()]
+        tx.execute(delete(parked_lane).where(*same))
 
 
 def note_essay(tx: Tx, batch_id: str, essay_id: str, *, removed: bool) -> None:
@@ -152,7 +172,7 @@ def was_cancelled(tx: ReadTx, batch_id: str, run_id: str) -> bool:
 def erase(tx: Tx, erased: Batch) -> None:
     """Delete all that is held of the batch; what stays is its id, whose it was (only she may ask), and when."""
     batch_id, user_id = erased.state.batch_id, erased.state.user_id
-    for table in (batch, batch_essay, cancelled_run):
+    for table in (batch, batch_essay, cancelled_run, parked_lane):
         tx.execute(delete(table).where(table.c.batch_id == batch_id))
     tx.execute(insert(erasure).values(batch_id=batch_id, user_id=user_id, at=tx.now).on_conflict_do_nothing())
 

@@ -100,9 +100,10 @@ class ReadTx:
 class Tx(ReadTx):
     """A transaction that may write. What it announces wakes the watchers after it has committed."""
 
-    def __init__(self, connection: Connection, now: datetime, announced: set[str]) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         super().__init__(connection, now)
-        self._announced = announced
+        self.announced: set[str] = set()
+        self.later: list[Callable[[], object]] = []
 
     def execute(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
         """Execute, for each of the rows if they are given; return how many rows were touched."""
@@ -112,7 +113,11 @@ class Tx(ReadTx):
 
     def announce(self, channel: str) -> None:
         """Wake who watches this channel, once this transaction has committed."""
-        self._announced.add(channel)
+        self.announced.add(channel)
+
+    def after_commit(self, tell: Callable[..., object], *told: object, **fields: object) -> None:
+        """Call this, in the present context, once this transaction has committed: a log line, never an effect."""
+        self.later.append(partial(contextvars.copy_context().run, tell, *told, **fields))
 
 
 class Watch:
@@ -147,9 +152,14 @@ class _Job(Generic[R]):
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     result: R | None = None
     error: BaseException | None = None
+    later: list[Callable[[], object]] = field(default_factory=list)
 
     def settle(self) -> None:
         """Give the result to the waiting caller, who may have gone."""
+        if self.error is not None:
+            self.later = []
+        for tell in self.later:
+            tell()
         if self.future.done():
             return
         if self.error is not None:
@@ -255,17 +265,18 @@ class Db:
 
     def _run(self, connection: Connection, job: _Job[Any], announced: set[str]) -> None:
         """Run one body. What it raises is its caller's alone, unless the database gave up the whole transaction."""
-        mine: set[str] = set()
+        tx = Tx(connection, self._clock.now())
         connection.exec_driver_sql("SAVEPOINT job")
         try:
-            job.result = job.context.run(_call, job.body, Tx(connection, self._clock.now(), mine))
+            job.result = job.context.run(_call, job.body, tx)
         except BaseException as error:
             job.error = _told(error)
             if not _in_transaction(connection):
                 raise
             connection.exec_driver_sql("ROLLBACK TO job")
         else:
-            announced |= mine
+            announced |= tx.announced
+            job.later = tx.later
         connection.exec_driver_sql("RELEASE job")
 
     def _deliver(self, group: list[_Job[Any]], announced: frozenset[str]) -> None:

@@ -39,7 +39,7 @@ class Fold(Protocol):
 class Service:
     """One service, wired. A handler is `(tx, message) -> messages`; an informed one also gets its key's fact.
 
-    `gather` asks other services, once per fetch and before the transaction. After a message of the type `ends` has
+    `gather` asks other services, once per transaction and before it. After a message of the type `ends` has
     been handled, nothing about its subject is heard any more. `prepare` is run once, in a transaction, before anything
     else; `tasks` are loops that run as long as the service does; `workers` are its child processes; `public` is what
     it serves to the outside world; `stopping` is called first of all when the process goes down.

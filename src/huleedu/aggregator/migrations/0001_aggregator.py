@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("pipeline_state", sa.Text(), nullable=False),
         sa.Column("source_version", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("ended_run", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_updated", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("generation", "batch_id"),
@@ -79,6 +80,7 @@ def upgrade() -> None:
         "feed_head",
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("trimmed", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("user_id"),
     )
     op.create_table(

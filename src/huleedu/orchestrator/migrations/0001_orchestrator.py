@@ -18,7 +18,6 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("due", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("parked", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("batch_id"),
     )
     op.create_index("batch_due", "batch", ["due"], unique=False)
@@ -47,4 +46,11 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("service", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("batch_id", "service"),
+    )
+    op.create_table(
+        "parked_lane",
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("grp", sa.Text(), nullable=False),
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("batch_id", "grp", "topic"),
     )

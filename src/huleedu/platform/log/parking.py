@@ -146,4 +146,9 @@ def keep(tx: Tx, letter: Any, cause: str) -> None:  # noqa: ANN401 -- a row of d
 def bury(tx: Tx, group: str, key: str) -> None:
     """Hear nothing of this key any more, and forget its dead letters: its subject is erased."""
     store.bury(tx, group, key)
+    discard(tx, group, key)
+
+
+def discard(tx: Tx, group: str, key: str) -> None:
+    """Forget the dead letters of a key."""
     tx.execute(delete(dead_letter).where(dead_letter.c.grp == group, dead_letter.c.key == key))

@@ -6,6 +6,7 @@ fetch -> gather facts (before the transaction) -> ONE transaction {position unde
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from functools import partial
@@ -41,6 +42,7 @@ class Runner:
     def __init__(self, platform: Platform, service: Service) -> None:
         self._platform, self._service, self._group = platform, service, service.group
         self._size = 64
+        self._deciding = asyncio.Lock()  # a redrive must not decide between another's question and its transaction
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -75,8 +77,10 @@ class Runner:
         """Gather, apply, push; a passing fault is waited out for as long as it lasts, and nothing is skipped."""
         for attempt in itertools.count():
             try:
-                body = partial(apply, deliveries, await self._gather(deliveries))
-                await self._push(await self._platform.db.write(body))
+                async with self._deciding:
+                    body = partial(apply, deliveries, await self._gather(deliveries))
+                    notices = await self._platform.db.write(body)
+                await self._push(notices)
                 break
             except Retry as error:
                 log.warning("log.waiting", group=self._group, cause=describe(error), attempt=attempt)
