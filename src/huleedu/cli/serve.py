@@ -59,6 +59,8 @@ async def run(settings: Settings) -> None:
         public = next(service.public for service in services if service.public)
         listeners = [_listener(public), _listener(internal)]
         async with running(platform, services):
+            for bound in (public_socket, control_socket):
+                bound.listen()  # whoever connects from now on is served, in a moment
             serving = asyncio.gather(
                 _serve(listeners[0], public_socket, stop), _serve(listeners[1], control_socket, stop)
             )
