@@ -62,6 +62,12 @@ class BatchPatch(Request):
     language: Language | None = None
 
 
+class BatchIds(Fact):
+    """Which batches a service is asked about."""
+
+    batch_ids: tuple[str, ...]
+
+
 class BatchRegistrationRequestV1(Fact):
     """A batch as the gateway hands it to the orchestrator, which refuses one without an owner."""
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from huleedu.contracts.batch import BatchIds
 from huleedu.contracts.essay import MAX_UPLOAD_FILES, UploadOutcome
 from huleedu.platform.errors import TooLarge, Unprocessable
+from huleedu.platform.http import UserId
 
 if TYPE_CHECKING:
     from huleedu.files.handlers import Files
-
-UserId = Annotated[str, Header(alias="x-user-id")]
-
-
-class BatchIds(BaseModel):
-    """Which batches are asked for."""
-
-    batch_ids: list[str]
 
 
 class Run(BaseModel):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from sqlalchemy import select
 
 from huleedu.contracts.batch import (
     AggregatedBatchStatus,
@@ -23,13 +26,12 @@ from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView
 from huleedu.contracts.phase import PhaseName
 from huleedu.gateway import store
 from huleedu.platform.context import current, new_id
-from huleedu.platform.errors import Conflict, NotFound, Unprocessable
+from huleedu.platform.errors import Conflict, NotFound, Unavailable, Unprocessable
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from huleedu.contracts.envelope import Event
     from huleedu.gateway.accounts import Teacher
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
@@ -47,6 +49,7 @@ class Gateway:
         self._db = platform.db
         self._blobs = platform.blobs
         self._clock = platform.clock
+        self._peers = platform.peers
         self._orchestrator = platform.peer("orchestrator")
         self._files = platform.peer("files")
         self._aggregator = platform.peer("aggregator")
@@ -145,7 +148,7 @@ class Gateway:
         known = await self._answered(teacher, route, key, body)
         if known is not None:
             return known
-        asked = {"user_id": teacher.user_id, "requested_pipeline": requested}
+        asked = {"requested_pipeline": requested}
         checked = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/start:check", json=asked)
 
         def command(tx: Tx, run_id: UUID) -> dict[str, Any]:
@@ -166,12 +169,11 @@ class Gateway:
     async def cancel(self, teacher: Teacher, batch_id: str, run_id: str | None) -> dict[str, Any]:
         """Command a run to be stopped: the one given, which may still be on its way, or the one under way."""
         if run_id is None:
-            asked = {"user_id": teacher.user_id}
-            told = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/cancel:check", json=asked)
+            told = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/cancel:check")
             run_id = str(told["run_id"])
         else:
             await self._owned(teacher, batch_id)
-        message: Event = BatchPipelineCancelRequestedV1(batch_id=batch_id, run_id=run_id, user_id=teacher.user_id)
+        message = BatchPipelineCancelRequestedV1(batch_id=batch_id, run_id=run_id, user_id=teacher.user_id)
         await self._db.write(lambda tx: log_store.append(tx, [message]))
         return {
             "batch_id": batch_id,
@@ -183,10 +185,13 @@ class Gateway:
     # -- shared
 
     async def ready(self) -> None:
-        """Raise Unavailable, with what is missing, if nothing can be served."""
-        await self._db.read(store.accounts)
-        for peer in (self._orchestrator, self._files, self._aggregator):
-            await peer.ask("GET", "/internal/v1/dead-letters")
+        """Raise Unavailable, with what is missing, unless every service answers."""
+        await self._db.read(lambda tx: tx.scalar(select(1)))
+        asked = [peer.ask("GET", "/internal/v1/ready", retry=False) for peer in self._peers.values()]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        missing = [name for name, answer in zip(self._peers, answers, strict=True) if isinstance(answer, Exception)]
+        if missing:
+            raise Unavailable(f"Not ready yet: {', '.join(missing)}. Try again in a moment.")
 
     async def forget(self) -> None:
         """Delete answers that are older than anybody's retry."""

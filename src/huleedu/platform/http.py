@@ -5,16 +5,17 @@ In one process the same client runs over an in-process transport, so there is no
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import httpx2
 import stamina
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -41,9 +42,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+PLACE = re.compile(r"(/[\w:-]+)+", re.ASCII)
+"""Paths of internal routes: plain names, so that an id from outside leads nowhere else."""
 BY_STATUS: dict[int, type[Problem]] = {
-    problem.status: problem for problem in (NotFound, Conflict, Gone, Unprocessable, TooLarge, Unauthenticated)
+    problem.status: problem for problem in (NotFound, Conflict, Gone, Unprocessable, TooLarge)
 }
+AWAY = frozenset({429, 502, 503, 504})
+"""Statuses of a service that will answer in a moment; any other stays as it is, however often it is asked."""
+UserId = Annotated[str, Header(alias="x-user-id")]
+"""Who asks, as the service that verified it tells."""
 
 
 class Bound:
@@ -59,12 +66,13 @@ class Bound:
         if scope["type"] not in {"http", "websocket"}:
             return await self._app(scope, receive, send)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        told = headers if self._trusted else {}
         fields: dict[str, Any] = {
             "service": self._service,
             "correlation_id": _uuid(headers.get("x-correlation-id")) or new_id(),
             "causation_id": None,
-            "batch_id": None,
-            "user_id": headers.get("x-user-id") if self._trusted else None,
+            "batch_id": told.get("x-batch-id") or None,
+            "user_id": told.get("x-user-id") or None,
             "traceparent": child(_traceparent(headers.get("traceparent"))),
         }
         with bound(**fields):
@@ -114,7 +122,12 @@ def internal_app(service: str, routes: Iterable[APIRouter], key: str) -> ASGIApp
     for router in routes:
         app.include_router(router)
     answer_problems(app)
-    return Credential(Bound(app, service=service, trusted=True), key=key)
+
+    @app.get("/internal/v1/ready")
+    async def ready() -> dict[str, str]:
+        return {"status": "ready"}
+
+    return Bound(Credential(app, key=key), service=service, trusted=True)
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -180,7 +193,10 @@ class Peer:
         """Return the answer's JSON, or raise the Problem that the service answered with.
 
         `sent` goes to the HTTP client (json, params, content, headers, timeout). `retry` is for what may be done twice.
+        Raises Unavailable when the service is away, which passes; a fault of the service's own does not.
         """
+        if not PLACE.fullmatch(path):
+            raise NotFound("There is nothing of this name.")
         attempts = self._settings.bos_query_retry_attempts if retry else 1
         sent.setdefault("timeout", self._settings.bos_query_timeout_seconds)
         async for attempt in stamina.retry_context(
@@ -194,20 +210,27 @@ class Peer:
         if self._client is None:
             raise Unavailable(f"The service {self._name} is not connected.")
         context = current()
-        headers = {"x-correlation-id": str(context.correlation_id), "x-user-id": context.user_id or ""}
-        if context.traceparent:
-            headers["traceparent"] = context.traceparent
-        headers |= sent.get("headers", {})
+        bound_here = {
+            "x-correlation-id": context.correlation_id,
+            "x-user-id": context.user_id,
+            "x-batch-id": context.batch_id,
+            "traceparent": context.traceparent,
+        }
+        headers = {name: str(value) for name, value in bound_here.items() if value} | sent.get("headers", {})
         try:
-            response = await self._client.request(method, path, **{**sent, "headers": headers})
-        except httpx2.HTTPError as error:
+            async with asyncio.timeout(sent["timeout"]):  # the client's own does not reach into this process
+                response = await self._client.request(method, path, **{**sent, "headers": headers})
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise Unavailable(f"The service {self._name} cannot be reached; try again in a moment.") from error
         if response.is_success:
             return response.json() if response.content else None
-        if response.status_code in BY_STATUS and response.status_code != HTTPStatus.UNAUTHORIZED:
+        if response.status_code in AWAY:
+            raise Unavailable(f"The service {self._name} could not answer; try again in a moment.")
+        if response.status_code in BY_STATUS:
             body = response.json()
             raise BY_STATUS[response.status_code](body["detail"], code=body["code"])
-        raise Unavailable(f"The service {self._name} could not answer; try again in a moment.")
+        log.error("http.peer_fault", peer=self._name, status=response.status_code)
+        raise Problem(f"The service {self._name} answered {response.status_code}. If it stays so, tell your IT.")
 
 
 def _uuid(text: str | None) -> UUID | None:

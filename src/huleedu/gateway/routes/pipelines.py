@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -23,7 +24,7 @@ class PipelineRequest(Request):
 class CancelRequest(Request):
     """Which run to stop; left out, the one under way."""
 
-    run_id: str | None = Field(default=None, max_length=50)
+    run_id: UUID | None = None
 
 
 class Accepted(Fact):
@@ -49,7 +50,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.post("/cancel", status_code=202, responses=problems(404, 409, 422))
     async def cancel_pipeline(teacher: Asking, batch_id: str, asked: CancelRequest | None = None) -> Accepted:
-        run_id = asked.run_id if asked else None
+        run_id = str(asked.run_id) if asked and asked.run_id else None
         return Accepted.model_validate(await gateway.cancel(teacher, batch_id, run_id))
 
     @router.post("/retry", status_code=202, responses=problems(404, 409))
