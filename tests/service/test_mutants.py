@@ -206,10 +206,12 @@ def questions_are_asked_once_and_for_all(real: Any) -> Any:
 @instead_of(Db, "_run", breaks=laws.a_passing_fault_is_waited_out_however_long)
 def a_failed_body_leaves_its_half(_real: Any) -> Any:
     def run(self: Db, connection: Any, job: Any, announced: set[str]) -> None:
+        tx = Tx(connection, self._clock.now())
         try:
-            job.result = job.context.run(job.body, Tx(connection, self._clock.now(), announced))
+            job.result = job.context.run(job.body, tx)
         except Exception as error:  # noqa: BLE001 -- handed to the caller
             job.error = error
+        announced |= tx.announced
 
     return run
 
