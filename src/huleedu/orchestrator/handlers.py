@@ -158,8 +158,10 @@ class Orchestrator:
         return []
 
     def on_erasure_reported(self, tx: Tx, message: BatchErasureReportedV1) -> Iterable[Event]:
-        """Note which service has let go of an erased batch."""
+        """Note which service has let go of an erased batch; after the last one, the log lets go of it too."""
         store.note_erasure(tx, message.batch_id, message.service)
+        if store.erasure_reports(tx, message.batch_id) == len(ERASERS):
+            log_store.forget(tx, message.batch_id)
         return []
 
     # -- requests

@@ -11,6 +11,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    delete,
     literal,
     select,
     true,
@@ -117,6 +118,11 @@ def post(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
         tx.announce(topic_channel(topic))
     if rows:
         tx.execute(insert(outbox), rows)
+
+
+def forget(tx: Tx, key: str) -> None:
+    """Delete every record of a key that nobody will hear of any more. It reads the whole outbox: erasures are rare."""
+    tx.execute(delete(outbox).where(outbox.c.key == key))
 
 
 def tail(tx: ReadTx, topic: str, start: int, limit: int) -> Sequence[Any]:
