@@ -1,0 +1,127 @@
+"""`huleedu serve` as a process of its own, and what can be seen of it and of its data from outside."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import psutil
+
+HULEEDU = str(Path(sys.executable).with_name("huleedu"))
+STOP_SECONDS = 5
+START_SECONDS = 30
+Line = dict[str, Any]
+
+
+def huleedu(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [HULEEDU, *map(str, words)]
+    environment = {**os.environ, "COLUMNS": "200", **env}
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=50, env=environment)
+
+
+def told(*words: str | Path, code: int = 0, **env: str) -> str:
+    """Return what a command prints, which ends with this status; what is wrong is one sentence without a traceback."""
+    done = huleedu(*words, **env)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    if code == 2 and done.stderr.startswith("huleedu:"):
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+    return done.stdout + (done.stderr if code == 2 else "")
+
+
+class Served:
+    """A running server, in a process group of its own. Every process that it starts bears its mark."""
+
+    def __init__(self, data_dir: Path, *words: str) -> None:
+        self.mark = f"mark-{uuid4()}"
+        self.lines: list[Line] = []
+        self.on_line: Callable[[int], None] = lambda _count: None
+        self._listening = threading.Event()
+        self.process = subprocess.Popen(
+            [HULEEDU, "serve", "--port", "0", "--data-dir", str(data_dir), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HULEEDU_LOG_LEVEL": "info", "TEST_MARK": self.mark},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        assert self._listening.wait(START_SECONDS), self.lines
+        self.url = next((str(line["url"]) for line in self.lines if line.get("event") == "serve.listening"), "")
+        assert self.url, self.lines
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["event"] == "serve.listening":
+                self._listening.set()
+            self.on_line(len(self.lines))
+        self._listening.set()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait, for a bounded time, until the process is gone, and nothing that it started is left."""
+        code = self.process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        _, left = psutil.wait_procs(self._marked(), timeout=STOP_SECONDS)
+        assert not left, "processes outlived the server that started them"
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+    def _marked(self) -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if self.mark in _environment(process).values()]
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+@contextmanager
+def served(data_dir: Path, *words: str) -> Iterator[Served]:
+    """Serve while the block runs."""
+    server = Served(data_dir, *words)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def teacher(data_dir: Path, email: str = "anna@school.se") -> str:
+    """Add an account and return a token of it."""
+    told("user", "add", email, "--name", "Anna Ek", "--data-dir", data_dir)
+    return told("user", "token", email, "--data-dir", data_dir).strip()
+
+
+def client(url: str, token: str) -> httpx2.Client:
+    return httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=10)
+
+
+def rows(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Ask the database, whoever uses it."""
+    connection = sqlite3.connect(f"file:{data_dir / 'huleedu.db'}?mode=ro", uri=True)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
