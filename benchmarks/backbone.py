@@ -6,6 +6,7 @@ twice, under one id. The baseline is the same code with groups, fetches and appe
 """
 
 import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
@@ -68,6 +69,7 @@ async def platform() -> AsyncIterator[tuple[Platform, Timed]]:
             timed = Timed(whole.db.path, SystemClock())
             timed.committed = {}
             await timed.start()
+            gc.freeze()  # as `huleedu serve` does
             yield replace(whole, db=timed, log=EmbeddedLog(timed)), timed
             await timed.close()
 

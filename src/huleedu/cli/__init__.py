@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from pydantic import ValidationError
@@ -14,11 +15,28 @@ from rich.console import Console
 from rich.table import Table
 
 from huleedu import __version__
-from huleedu.cli import admin, assess, serve, topology
 from huleedu.contracts.phase import ALL_PHASES, Language
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.settings import Settings
-from huleedu.services import ROSTER
+
+
+def _later(name: str) -> Any:  # noqa: ANN401 -- a module
+    """Import a module when something of it is first used, so that `--help` does not wait for the whole server."""
+    spec = find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(name)
+    loader = spec.loader = LazyLoader(spec.loader)
+    module = sys.modules[name] = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    from huleedu import services as roster
+    from huleedu.cli import admin, assess, serve, topology
+else:
+    roster = _later("huleedu.services")
+    admin, assess, serve, topology = (_later(f"{__name__}.{name}") for name in ("admin", "assess", "serve", "topology"))
 
 app = typer.Typer(
     name="huleedu",
@@ -80,10 +98,10 @@ def serve_command(
     data_dir: DataDir = None,
 ) -> None:
     """Start the server. Ctrl-C stops it; nothing that was answered is lost, whatever stops it."""
-    unknown = [name for name in services or [] if name not in ROSTER]
+    unknown = [name for name in services or [] if name not in roster.ROSTER]
     if unknown:
-        raise Usage(f"There is no service {unknown[0]!r}. There are: {', '.join(ROSTER)}.")
-    if services and set(services) != set(ROSTER):
+        raise Usage(f"There is no service {unknown[0]!r}. There are: {', '.join(roster.ROSTER)}.")
+    if services and set(services) != set(roster.ROSTER):
         raise Usage("On SQLite all services run in one process: leave the services out.")
     asyncio.run(serve.run(_settings(host=host, port=port, data_dir=data_dir)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import json
 import mimetypes
 import tempfile
@@ -157,6 +158,7 @@ async def _here(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
             told = await gateway.ask("POST", "/internal/v1/users/token", json={"email": "teacher@localhost"})
             transport = httpx2.ASGITransport(public, raise_app_exceptions=False)
             headers = {"authorization": f"Bearer {told['token']}"}
+            gc.freeze()  # as `serve` does
             async with (
                 running(platform, services),
                 httpx2.AsyncClient(transport=transport, base_url="http://huleedu", headers=headers) as client,

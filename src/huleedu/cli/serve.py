@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing_extensions import override
 
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
-from huleedu.platform.embedded import opened
+from huleedu.platform.embedded import CONTROL, opened
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import write_private
 from huleedu.services import build_all
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 2
 """What requests in hand may still take when the server stops; with the workers' second it stays below five."""
-CONTROL = "control.json"
 log = structlog.get_logger()
 
 
@@ -58,6 +58,7 @@ async def run(settings: Settings) -> None:
         control = settings.data_dir / CONTROL
         public = next(service.public for service in services if service.public)
         listeners = [_listener(public), _listener(internal)]
+        gc.freeze()  # what is there now stays, and looking through it again and again took a third of the log's time
         async with running(platform, services):
             for bound in (public_socket, control_socket):
                 bound.listen()  # whoever connects from now on is served, in a moment

@@ -73,4 +73,4 @@ def child(traceparent: str | None) -> str:
 
 def new_id() -> UUID:
     """Return a UUID (v7): unique, and growing with time, so that indexes stay compact."""
-    return UUID(int=uuid7().int)
+    return uuid7()
