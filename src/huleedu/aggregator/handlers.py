@@ -148,12 +148,13 @@ class Aggregator:
     def _tell(self, tx: Tx, generations: list[int], changes: Iterable[Change]) -> list[Notice]:
         """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended.
 
-        A run has ended when the view shows so: the orchestrator's word may come before the last essays'.
+        A run has ended when the view shows so: the orchestrator's word may come before the last essays'. Then no essay
+        waits for another phase any more, so all of them are told again.
         """
         notices: list[Notice] = []
         for change in changes:
             batch_id, user_id = change.state.batch_id, change.state.user_id
-            essays = views.essays(tx, batch_id, change.essay_ids) if change.essay_ids else []
+            touched: set[str] | None = change.essay_ids
             status = views.status(tx, batch_id)
             if status is None:  # pragma: no cover -- it was written in this very transaction
                 continue
@@ -161,6 +162,8 @@ class Aggregator:
             if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
                 ended = {"run_id": state.run_id, "status": state.status.value}
                 change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
+                touched = None
+            essays = views.essays(tx, batch_id, touched)
             first = store.take_seqs(tx, user_id, len(essays) + 1 + len(change.also))
             status = status.model_copy(update={"live_cursor": views.cursor(tx, user_id, first + len(essays))})
             said = [(FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json")) for essay in essays]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from huleedu.aggregator import model, store
-from huleedu.contracts.batch import AggregatedBatchStatus, BatchStatus, ProcessingPipelineState
+from huleedu.contracts.batch import AggregatedBatchStatus, BatchStatus, PipelineState, ProcessingPipelineState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,14 +28,15 @@ def status(tx: ReadTx, batch_id: str, seq: int | None = None) -> AggregatedBatch
     if found is None:
         return None
     state, version = found
+    shown = _live(tx, state)
     essays, fresh = store.essay_totals(tx, batch_id)
     return AggregatedBatchStatus(
         batch_id=batch_id,
         user_id=state.user_id,
         title=state.title,
         language=state.language,
-        status=state.status,
-        pipeline_state=model.live(state, store.counts(tx, batch_id, state.run_id)),
+        status=shown.status,
+        pipeline_state=shown,
         essays=essays,
         unassessed=fresh,
         attention=store.batch_attention(tx, batch_id),
@@ -72,4 +73,9 @@ def essays(tx: ReadTx, batch_id: str, essay_ids: Iterable[str] | None = None) ->
     found = store.batch(tx, batch_id)
     if found is None:
         return []
-    return [model.essay_view(essay, phases, found[0]) for essay, phases in store.essays(tx, batch_id, essay_ids)]
+    shown = _live(tx, found[0])
+    return [model.essay_view(essay, phases, shown) for essay, phases in store.essays(tx, batch_id, essay_ids)]
+
+
+def _live(tx: ReadTx, state: ProcessingPipelineState) -> PipelineState:
+    return model.live(state, store.counts(tx, state.batch_id, state.run_id))
