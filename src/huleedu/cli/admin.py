@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from huleedu import __version__
-from huleedu.cli.serve import CONTROL
 from huleedu.platform.app import connect
-from huleedu.platform.embedded import DATABASE, Locked, locked, opened
+from huleedu.platform.embedded import CONTROL, DATABASE, Locked, locked, opened
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.migrate import migrate
 from huleedu.services import ROSTER, build_all

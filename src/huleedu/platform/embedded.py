@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from huleedu.platform.clock import Clock
     from huleedu.platform.settings import Settings
 
-DATABASE = "huleedu.db"
+DATABASE, BLOBS = "huleedu.db", "blobs"
+CONTROL = "control.json"
+"""Where the running server is, for the operator's commands."""
 
 
 class Locked(Usage):
@@ -35,7 +37,9 @@ class Locked(Usage):
 def locked(data_dir: Path) -> Iterator[None]:
     """Hold the data directory, made if need be, as its only user while the block runs."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        for private in (data_dir, data_dir / BLOBS):  # essays are for this user only, whatever the umask says
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data_dir / DATABASE).touch(mode=0o600)  # what SQLite puts beside it is as private
         descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Usage(
@@ -46,6 +50,7 @@ def locked(data_dir: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise Locked(f"Another HuleEdu uses {data_dir}. Stop it, or choose another --data-dir.") from error
+        (data_dir / CONTROL).unlink(missing_ok=True)  # of a server that was killed
         yield
     finally:
         os.close(descriptor)
@@ -62,7 +67,7 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
         db=db,
         log=EmbeddedLog(db),
         backplane=MemoryBackplane("huleedu"),
-        blobs=FileBlobs(settings.data_dir / "blobs"),
+        blobs=FileBlobs(settings.data_dir / BLOBS),
     )
 
 
