@@ -173,8 +173,9 @@ class Orchestrator:
             raise Unprocessable("A batch needs an owner.", code="NO_OWNER")
 
         def insert(tx: Tx) -> None:
-            there = store.load(tx, registration.batch_id)
-            if there is not None or store.erased_for(tx, registration.batch_id):
+            if store.erased_for(tx, registration.batch_id):
+                raise Gone("This batch has been deleted. Make a new one, under a new Idempotency-Key.")
+            if store.load(tx, registration.batch_id) is not None:
                 return
             batch, messages = model.register(registration, owner, tx.now)
             store.save(tx, batch)

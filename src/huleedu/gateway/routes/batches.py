@@ -29,7 +29,7 @@ def routes(gateway: Gateway) -> APIRouter:
     """Return the routes of batches."""
     router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-    @router.post("", status_code=201, responses=problems(422))
+    @router.post("", status_code=201, responses=problems(410, 422))
     async def create_batch(teacher: Asking, draft: BatchDraft, idempotency_key: IdempotencyKey = None) -> BatchCreated:
         answer = await gateway.create_batch(teacher, draft, idempotency_key)
         return BatchCreated(**answer, correlation_id=str(current().correlation_id))
