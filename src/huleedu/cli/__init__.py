@@ -62,7 +62,7 @@ def main() -> None:
     try:
         app()
     except (Usage, Problem) as told:
-        Console(stderr=True).print(f"[red]huleedu:[/red] {told}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print("[red]huleedu:[/red]", assess.plain(str(told)), highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -178,9 +178,10 @@ def user_list(data_dir: DataDir = None) -> None:
 @dlq.command("list", epilog="Example: huleedu dlq list")
 def dlq_list(data_dir: DataDir = None) -> None:
     """List what is parked, with causes."""
-    table = Table("id", "group", "topic", "key", "attempts", "cause", "since", box=None)
+    shown = ("id", "group", "topic", "key", "attempts", "cause", "at")
+    table = Table(*shown, box=None)
     for letter in admin.dead_letters(_settings(data_dir=data_dir)):
-        table.add_row(*(str(letter[name]) for name in ("id", "group", "topic", "key", "attempts", "cause", "at")))
+        table.add_row(*(assess.plain(str(letter[name])) for name in shown))
     Console().print(table if table.row_count else "Nothing is parked.")
 
 

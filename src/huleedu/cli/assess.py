@@ -17,6 +17,7 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES
@@ -224,6 +225,11 @@ def _safe(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
+def plain(text: str) -> Text:
+    """Return the text as it is shown: neither markup nor what a terminal takes for a command."""
+    return Text("".join(character if character.isprintable() else " " for character in text))
+
+
 BESIDE_NAME = 56
 """Characters of a row that the file's name leaves to the other columns."""
 COLUMNS = (
@@ -244,8 +250,9 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         metrics = {phase: result["metrics"] for phase, result in essay["results"].items()}
         cells = [metrics.get(phase, {}).get(name) for _, phase, name in COLUMNS]
         shown = ["" if cell is None else f"{cell:.0f}" if float(cell).is_integer() else f"{cell:.1f}" for cell in cells]
-        table.add_row(essay["file_name"], essay.get("error", {}).get("detail") or essay["status"], *shown)
+        told = essay.get("error", {}).get("detail") or essay["status"]
+        table.add_row(plain(essay["file_name"]), plain(told), *shown)
     for item in report["refused"]:
-        table.add_row(item["file_name"], f"refused: {item['detail']}", *("" for _ in COLUMNS))
+        table.add_row(plain(item["file_name"]), plain(f"refused: {item['detail']}"), *("" for _ in COLUMNS))
     console.print(table)
     console.print(f"{len(report['essays'])} essays, {len(report['refused'])} refused: {report['status']}")
