@@ -108,7 +108,7 @@ async def test_it_is_told_with_owner_and_cause_but_never_about_the_telling_itsel
     assert [(one.group, one.topic, one.batch_id, one.parked) for one in told] == [
         (GROUP, TOPICS[CHANGED], "x", count) for count in (1, 2, 3, 4)
     ]
-    assert told[0].cause.startswith("ValueError at world.py:")
+    assert told[0].cause.startswith("ValueError at platform/log/runner.py:")
     rows = await world.db.read(lambda tx: parking.letters(tx, GROUP))
     assert [row.topic for row in rows].count(TOPICS[RecordParkedV1]) == 4
 

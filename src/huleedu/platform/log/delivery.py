@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from pathlib import PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.log import Record
+
+PACKAGE = Path(__file__).parents[2]
 
 
 class Delivery(NamedTuple):
@@ -50,11 +52,12 @@ class Delivery(NamedTuple):
 
 
 def describe(error: Exception) -> str:
-    """Say what went wrong and where, without any of the record's content."""
+    """Say what went wrong and where in our code, without any of the record's content."""
     if isinstance(error, ValidationError):
         return f"does not decode: {', '.join('.'.join(map(str, problem['loc'])) for problem in error.errors())[:200]}"
     if isinstance(error, Problem):
         return f"{error.code}: {error.detail}"
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    where = f" at {Path(ours[-1].filename).relative_to(PACKAGE)}:{ours[-1].lineno}" if ours else ""
     return f"{type(error).__name__}{where}"

@@ -118,9 +118,10 @@ def _same(group: str, topic: str, key: str) -> ColumnElement[bool]:
     return and_(dead_letter.c.grp == group, dead_letter.c.topic == topic, dead_letter.c.key == key)
 
 
-def letters(tx: ReadTx, group: str) -> Sequence[Any]:
-    """Return the group's dead letters, oldest first."""
-    return tx.all(select(dead_letter).where(dead_letter.c.grp == group).order_by(dead_letter.c.id))
+def letters(tx: ReadTx, group: str, *shown: ColumnElement[Any]) -> Sequence[Any]:
+    """Return the group's dead letters, oldest first: whole, or only what is to be shown of them."""
+    columns = shown or tuple(dead_letter.c)
+    return tx.all(select(*columns).where(dead_letter.c.grp == group).order_by(dead_letter.c.id))
 
 
 def due(tx: ReadTx, group: str) -> Row[Any] | None:
