@@ -1,0 +1,93 @@
+"""Where the outside world meets the platform: ids that are none, privacy on the disk, what is shown in a terminal."""
+
+import io
+import re
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from rich.console import Console
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from starlette.responses import Response
+
+from huleedu.cli import assess
+from huleedu.platform.db import Tx
+from huleedu.platform.embedded import CONTROL, locked
+from huleedu.platform.log.delivery import describe
+from tests.system.house import House, Teacher, inhabited
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+IDS = ["x%3Fy", "%2e%2e", "pipeline-states%3Fafter=", "x%23y", "%0d%0a", "0198C0DE-0000-7000-8000-000000000000"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with inhabited(tmp_path_factory.mktemp("edges"), without=["phases"]) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def anna(house: House) -> Teacher:
+    return await house.teacher()
+
+
+@pytest.mark.parametrize("shown", IDS)
+async def test_what_is_no_id_is_not_there(anna: Teacher, shown: str) -> None:
+    batch_id = await anna.batch()
+    paths = [("GET", f"{shown}/status"), ("GET", f"{shown}/essays"), ("DELETE", shown), ("POST", f"{shown}/cancel")]
+    for method, path in [*paths, ("GET", f"{batch_id}/essays/{shown}"), ("DELETE", f"{batch_id}/essays/{shown}")]:
+        response = await anna.http.request(method, f"/v1/batches/{path}")
+        assert (response.status_code, response.json()["code"]) == (404, "NOT_FOUND"), path
+    response = await anna.http.post(f"/v1/batches/{batch_id}/cancel", json={"run_id": shown[:8]})
+    assert response.status_code == 422
+
+
+async def test_an_erased_batch_does_not_come_back_under_its_key(anna: Teacher) -> None:
+    key = {"Idempotency-Key": "once"}
+    batch_id = (await anna.ask("POST", "/batches", 201, json={}, headers=key))["batch_id"]
+    await anna.ask("DELETE", f"/batches/{batch_id}", 202)
+    again = await anna.http.post("/v1/batches", json={}, headers=key)
+    assert (again.status_code, again.json()["code"]) == (410, "GONE")
+
+
+async def test_ready_means_every_service_and_says_which_is_missing(house: House) -> None:
+    assert (await house.http().get("/readyz")).status_code == 200
+    lost = house.platform.peer("phases")
+    lost.connect(Response(status_code=503))
+    found = await house.http().get("/readyz")
+    lost.connect(house.apps["phases"])
+    told = found.json()["detail"]
+    assert (found.status_code, "phases" in told, "files" in told) == (503, True, False)
+
+
+async def test_what_is_kept_is_for_this_user_only_and_a_killed_server_is_forgotten(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for _ in range(2):
+        with locked(data):
+            made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [data, *data.iterdir()]}
+        assert made == {"data": 0o700, "blobs": 0o700, "huleedu.db": 0o600, "lock": 0o600}
+        (data / CONTROL).write_text("{}")
+
+
+async def test_an_error_says_where_in_our_code_and_quotes_nothing(house: House) -> None:
+    def insert(tx: Tx) -> None:
+        tx.execute(text("INSERT INTO account VALUES (:name)"), [{"name": "Anna Ek"}])
+
+    with pytest.raises(OperationalError) as raised:
+        await house.platform.db.write(insert)
+    assert "Anna Ek" not in str(raised.value)
+    assert re.fullmatch(r"OperationalError at platform/db\.py:\d+", describe(raised.value))
+
+
+async def test_a_file_may_be_called_anything() -> None:
+    names = ("[/b]", "[red]x", "\x1b[2Jx")
+    essays = [{"file_name": f"{name}.txt", "status": "completed", "results": {}} for name in names]
+    report = {"essays": essays, "refused": [{"file_name": "[/c]", "detail": "[/d]"}], "status": "completed"}
+    terminal = io.StringIO()
+    assess._print(Console(file=terminal, width=120, force_terminal=True), report)
+    written = terminal.getvalue()
+    assert all(name in written for name in ("[/b].txt", "[red]x.txt", " [2Jx.txt", "[/c]", "refused: [/d]"))
+    assert "\x1b[2J" not in written
