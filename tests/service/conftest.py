@@ -1,0 +1,14 @@
+"""A school of one's own; what must hold after anything that happened is checked when the test is over."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.school import School, school_at
+
+
+@pytest.fixture
+async def school(tmp_path: Path) -> AsyncIterator[School]:
+    async with school_at(tmp_path) as school:
+        yield school

@@ -1,0 +1,342 @@
+"""Every service on one platform, stepped by hand: a service hears when a test says so, and the test is the worker.
+
+What must hold after anything that happened is checked at the end of every test (`School.settle_and_check`).
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID
+
+from sqlalchemy import event, func, insert, select
+from typing_extensions import override
+
+from huleedu.contracts.batch import (
+    BatchPipelineCancelRequestedV1,
+    BatchPipelineCompletedV1,
+    ClientBatchPipelineRequestV1,
+    ProcessingPipelineState,
+)
+from huleedu.contracts.envelope import Event, EventEnvelope
+from huleedu.contracts.messages import TOPICS, decode
+from huleedu.contracts.notice import FeedItem
+from huleedu.contracts.phase import (
+    ELSBatchPhaseOutcomeV1,
+    EssayOutcome,
+    PhaseWorkCompletedV1,
+    PhaseWorkRequestedV1,
+    WorkOutcome,
+)
+from huleedu.files import store as files_store
+from huleedu.files.handlers import Files, Taken
+from huleedu.orchestrator import store as orchestrator
+from huleedu.orchestrator.handlers import Orchestrator
+from huleedu.phases import store as phases
+from huleedu.platform.app import Platform, connect
+from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.clock import Clock, ManualClock
+from huleedu.platform.context import bound, new_id
+from huleedu.platform.db import Db, ReadTx, Tx, metadata
+from huleedu.platform.log import store as log_store
+from huleedu.platform.log.redrive import serve
+from huleedu.platform.log.runner import Runner
+from huleedu.platform.service import Service
+from huleedu.platform.tasks import Tasks
+from huleedu.platform.workers import Workers
+from huleedu.services import build_all
+from tests.given import RestlessClock, Stuck, opened
+from tests.service.page import Page
+from tests.service.world import Dry, DryLog
+
+E = TypeVar("E", bound=Event)
+TEACHER, COLLEAGUE = "teacher-1", "teacher-2"
+Fate = Callable[[PhaseWorkRequestedV1], bool]
+FINE: Fate = lambda _request: True  # noqa: E731 -- a constant of a callable type
+
+
+class HastyDb(Db):
+    """Does not wait for the disk: a power cut is not what is tested here."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(path, clock)
+        event.listen(self._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+
+
+class Recorder(MemoryBackplane):
+    """Notes what is pushed to whom."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder")
+        self.pushed: dict[str, list[FeedItem]] = defaultdict(list)
+
+    @override
+    async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
+        self.pushed[user_id].append(FeedItem.model_validate(notification))
+        return await super().publish_user_notification(user_id, notification)
+
+
+class School:
+    """The services, and the teachers, pupils and workers that use them."""
+
+    def __init__(self, platform: Platform, clock: ManualClock) -> None:
+        self.backplane = Recorder()
+        self.platform, self.clock, self.db = replace(platform, backplane=self.backplane), clock, platform.db
+        wired = build_all(self.platform)
+        self.apps = connect(self.platform, wired)
+        self.services = {service.name: service for service in wired if service.hears}
+        self.files = Files(platform.db, platform.blobs, Workers(count=1))
+        self.orchestrator = Orchestrator(platform.db, clock, self.platform.peer("files"))
+        self.directory = platform.db.path.parent
+        self.page = Page(self.ask, TEACHER)
+
+    # -- what people do
+
+    async def ask(self, service: str, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
+        with bound(user_id=sent.pop("user_id", TEACHER), correlation_id=new_id()):
+            return await self.platform.peer(service).ask(method, f"/internal/v1{path}", **sent)
+
+    async def batch(self, *texts: str, user_id: str = TEACHER) -> str:
+        """Register a batch with these essays and have everybody hear of it."""
+        batch_id = str(new_id())
+        registration = {
+            "batch_id": batch_id,
+            "teacher_name": "Anna",
+            "essay_instructions": "A place",
+            "user_id": user_id,
+        }
+        await self.ask("orchestrator", "POST", "/batches", json=registration)
+        for text in texts:
+            await self.hand_in(batch_id, text, user_id)
+        await self.settle()
+        return batch_id
+
+    async def hand_in(self, batch_id: str, text: str, user_id: str = TEACHER) -> str | None:
+        """Store an essay as an upload does, its text extracted; return its id, or None if it is refused."""
+        essay_id, data = str(new_id()), text.encode()
+        blob = await self.platform.blobs.put(f"{batch_id}/{essay_id}", data)
+        taken = Taken(essay_id, f"{text}.txt", blob, blob, text)
+        with bound(service="files", user_id=user_id, correlation_id=new_id(), batch_id=batch_id):
+            item = await self.db.write(lambda tx: self.files._store(tx, batch_id, user_id, taken))
+        return item.essay_id
+
+    async def start(self, batch_id: str, requested: str = "all", user_id: str = TEACHER) -> str:
+        """Say that a pipeline shall start; return the run's id."""
+        run_id = new_id()
+        command = ClientBatchPipelineRequestV1(
+            batch_id=batch_id, requested_pipeline=requested, client_correlation_id=run_id, user_id=user_id
+        )
+        await self.say(command, event_id=run_id, user_id=user_id)
+        return str(run_id)
+
+    async def cancel(self, batch_id: str, run_id: str, user_id: str = TEACHER) -> None:
+        await self.say(BatchPipelineCancelRequestedV1(batch_id=batch_id, run_id=run_id, user_id=user_id))
+
+    async def say(self, *messages: Event, event_id: UUID | None = None, user_id: str = TEACHER) -> None:
+        with bound(user_id=user_id, correlation_id=new_id()):
+            await self.db.write(lambda tx: log_store.append(tx, messages, event_id=event_id))
+
+    # -- what services do
+
+    async def hear(self, name: str, *only: type[Event]) -> None:
+        """Have a service hear all that has been said, or these messages of it; each time is a restart."""
+        service = self.services[name]
+        if only:
+            on = {kind: handle for kind, handle in service.on.items() if kind in only}
+            informed = {kind: handle for kind, handle in service.informed.items() if kind in only}
+            service = replace(service, on=on, informed=informed, folds=service.folds & frozenset(only))
+        try:
+            with suppress(Dry):
+                await self.runner(service).run()
+        except Stuck as stuck:
+            raise AssertionError(f"{name} never comes to rest") from stuck
+
+    def runner(self, service: Service) -> Runner:
+        return Runner(replace(self.platform, log=DryLog(self.db, self.platform.log)), service)
+
+    async def settle(self, *but: str) -> None:
+        """Have everybody, but these, hear until there is nothing left to hear."""
+        while behind := [name for name in await self.db.read(self._behind) if name not in but]:
+            for name in behind:
+                await self.hear(name)
+
+    def _behind(self, tx: ReadTx) -> list[str]:
+        latest = select(log_store.outbox.c.topic, func.max(log_store.outbox.c.pos).label("pos"))
+        said = {row.topic: row.pos for row in tx.all(latest.group_by(log_store.outbox.c.topic))}
+        read = {(row.grp, row.topic): row.position for row in tx.all(select(log_store.position))}
+        return [
+            name
+            for name, service in self.services.items()
+            if any(
+                read.get((service.group, topic), 0) <= said.get(topic, -1) for topic in map(TOPICS.get, service.hears)
+            )
+        ]
+
+    @contextmanager
+    def faulty(self, name: str, kind: type[Event]) -> Iterator[None]:
+        """While the block runs, a service has a fault that this message brings out."""
+        sound = self.services[name]
+        table = {kind: _fail}
+        self.services[name] = (
+            replace(sound, fold=_fail) if kind in sound.folds else replace(sound, on={**sound.on, **table})
+        )
+        yield
+        self.services[name] = sound
+
+    async def redrive(self, name: str) -> None:
+        await self.ask(name, "POST", "/dead-letters")
+        await serve(self.platform, self.services[name], self.runner(self.services[name]))
+
+    async def work(self, fate: Fate = FINE, units: int = 1_000) -> int:
+        """Do what waits in the queue, as workers would; return how much that was."""
+
+        def until_done(tx: Tx) -> int:
+            return next((done for done in range(units) if not self._do_one(tx, fate)), units)
+
+        return await self.db.write(until_done)
+
+    def _do_one(self, tx: Tx, fate: Fate) -> bool:
+        for user_id, batches in phases.queued(tx).items():
+            for batch_id in batches:
+                work = phases.claim(tx, user_id, batch_id, str(new_id()), tx.now + timedelta(minutes=1))
+                assert work is not None
+                assert phases.finish(tx, work)
+                with bound(service="phases", user_id=user_id, correlation_id=UUID(work.correlation_id)):
+                    log_store.append(tx, [completed(work.request, fine=fate(work.request))])
+                return True
+        return False
+
+    async def a_day_passes(self) -> None:
+        """Let the watchdog of runs look after everybody's patience has ended."""
+        self.clock.move(25 * 3600)
+        with bound(service="orchestrator"):
+            await self.db.write(self.orchestrator.end_overdue)
+
+    async def finish(self, fate: Fate = FINE) -> None:
+        """Go on until nothing is left to do for anybody."""
+        await self.settle()
+        while await self.work(fate):
+            await self.settle()
+
+    # -- what can be seen
+
+    async def state(self, batch_id: str) -> ProcessingPipelineState:
+        told = await self.ask("orchestrator", "GET", f"/batches/{batch_id}/pipeline-state")
+        return ProcessingPipelineState.model_validate(told)
+
+    async def status(self, batch_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self.ask("aggregator", "GET", f"/batches/{batch_id}/status")
+        return found
+
+    async def essays(self, batch_id: str) -> list[dict[str, Any]]:
+        """Return the view of the essays, in the order in which they were handed in."""
+        told = await self.ask("aggregator", "GET", f"/users/{TEACHER}/batches/{batch_id}/essays")
+        return list(told["items"])
+
+    async def envelopes(self, kind: type[E]) -> list[EventEnvelope[E]]:
+        rows = await self.db.read(lambda tx: log_store.tail(tx, TOPICS[kind], 0, 100_000))
+        found = {envelope.event_id: envelope for envelope in (decode(TOPICS[kind], row.envelope) for row in rows)}
+        return list(found.values())
+
+    async def said(self, kind: type[E]) -> list[E]:
+        """Return all messages of this type, repetitions left out, in the order of the log."""
+        return [envelope.data for envelope in await self.envelopes(kind)]
+
+    async def repeat(self, kinds: Collection[type[Event]]) -> None:
+        """Say everything of these types once more, as an at-least-once log may."""
+        columns = ["topic", "key", "envelope", "at"]
+        heard = log_store.outbox.c.topic.in_([TOPICS[kind] for kind in kinds])
+        copied = select(*(log_store.outbox.c[name] for name in columns)).where(heard)
+        await self.db.write(lambda tx: tx.execute(insert(log_store.outbox).from_select(columns, copied)))
+
+    async def traces(self, *words: str) -> set[str]:
+        """Return in which tables, and whether among the blobs, one of these words is found anywhere."""
+
+        def search(tx: ReadTx) -> set[str]:
+            return {
+                table.name
+                for table in metadata.sorted_tables
+                for row in tx.all(select(table))
+                if any(word in str(cell) for cell in row for word in words)
+            }
+
+        blobs = self.directory / "blobs"
+        files = {"blobs" for path in blobs.rglob("*") if any(word in str(path.relative_to(blobs)) for word in words)}
+        return files | await self.db.read(search)
+
+    async def sweep(self) -> None:
+        """Have files delete what nothing refers to."""
+        tasks = Tasks(self.clock)
+        tasks.start("sweep", self.files.sweep)
+        while await self.db.read(files_store.discarded):
+            await self.db.write(lambda _tx: None)
+        await tasks.aclose()
+
+    # -- what must hold
+
+    async def stalled(self) -> list[str]:
+        """Return what no timer and no lease keeps alive: the watchdogs' invariant."""
+        grace = timedelta(minutes=5)
+        return await self.db.read(lambda tx: [*orchestrator.stalled(tx), *phases.stalled(tx, grace)])
+
+    async def settle_and_check(self) -> None:
+        await self.settle()
+        assert await self.stalled() == []
+        outcomes = Counter((said.run_id, said.phase_name) for said in await self.said(ELSBatchPhaseOutcomeV1))
+        ended = Counter(said.run_id for said in await self.said(BatchPipelineCompletedV1))
+        assert set(outcomes.values()) | set(ended.values()) <= {1}
+        for user_id, items in self.backplane.pushed.items():
+            assert [item.seq for item in items] == list(range(1, len(items) + 1)), user_id
+        await self._views_are_true()
+        await self.page.follow()
+        fresh = await self.page.fresh()
+        assert self.page.shown.keys() == fresh.keys()
+        for batch_id, shown in self.page.shown.items():
+            assert shown == fresh[batch_id], f"shown: {shown}\nfresh: {fresh[batch_id]}"
+
+    async def _views_are_true(self) -> None:
+        for item in (await self.ask("orchestrator", "GET", "/batches/pipeline-states"))["items"]:
+            view = (await self.status(item["batch_id"]))["pipeline_state"]
+            live = {"phases"} if item["status"] == "processing" else set()  # these are counted from essays meanwhile
+            same = view.keys() & item.keys() - live
+            assert {name: view[name] for name in same} == {name: item[name] for name in same}
+
+
+def _fail(*_arguments: object) -> NoReturn:
+    raise ValueError("a fault")
+
+
+def completed(request: PhaseWorkRequestedV1, *, fine: bool = True) -> PhaseWorkCompletedV1:
+    """Return what came of a unit of work."""
+    outcomes = [
+        EssayOutcome(
+            essay_id=essay.essay_id,
+            outcome=WorkOutcome.COMPLETED,
+            result_id=f"{request.run_id}-{request.phase}",
+            metrics={"words": 7.0},
+        )
+        if fine
+        else EssayOutcome(essay_id=essay.essay_id, outcome=WorkOutcome.FAILED, code="PHASE_FAILED", detail="It broke.")
+        for essay in request.essays
+    ]
+    known = {name: getattr(request, name) for name in ("batch_id", "work_id", "run_id", "phase")}
+    return PhaseWorkCompletedV1(attempt=1, essays=tuple(outcomes), **known)
+
+
+@asynccontextmanager
+async def school_at(directory: Path, clock: ManualClock | None = None) -> AsyncIterator[School]:
+    """Open a school on this directory; when the block ends well, what must hold is checked."""
+    clock = clock or RestlessClock()
+    async with opened(directory, clock, HastyDb) as platform:
+        school = School(platform, clock)
+        await school.backplane.start()
+        await school.page.follow()
+        try:
+            yield school
+            await school.settle_and_check()
+        finally:
+            await asyncio.gather(*(peer.aclose() for peer in school.platform.peers.values()))
