@@ -80,10 +80,13 @@ class Files:
             prefix = f"{batch_id}/{essay_id}"
             original_id, text_id = await self._blobs.put(prefix, data), await self._blobs.put(prefix, text.encode())
             taken = Taken(essay_id, name, original_id, text_id, model.fingerprint(text))
-            return await self._db.write(lambda tx: self._store(tx, batch_id, user_id, taken))
+            item = await self._db.write(lambda tx: self._store(tx, batch_id, user_id, taken))
         except Unreadable as error:
             refused = error
-        return await self._db.write(lambda tx: self._refuse(tx, batch_id, name, refused))
+            item = await self._db.write(lambda tx: self._refuse(tx, batch_id, name, refused))
+        if item is None:
+            raise NotFound("There is no such batch.")
+        return item
 
     async def _read(self, file: UploadFile, name: str) -> tuple[str, bytes]:
         """Return text and bytes of a file, or raise Unreadable with the reason."""
@@ -98,10 +101,11 @@ class Files:
             raise Unreadable(*refused)
         return text, data
 
-    def _store(self, tx: Tx, batch_id: str, user_id: str, taken: Taken) -> UploadItem:
-        """Insert the essay, unless the intake has closed or the text is there already."""
+    def _store(self, tx: Tx, batch_id: str, user_id: str, taken: Taken) -> UploadItem | None:
+        """Insert the essay, unless the intake has closed or the text is there already. None: the batch is erased."""
         if log_store.buried(tx, GROUP, [batch_id]):
-            raise NotFound("There is no such batch.")
+            store.discard(tx, f"{batch_id}/{taken.essay_id}", batch_id, user_id)
+            return None
         row = {name: getattr(taken, name) for name in Taken.__slots__}
         if store.is_closed(tx, batch_id):
             refused = Unreadable(
@@ -119,7 +123,9 @@ class Files:
         store.discard(tx, f"{batch_id}/{taken.essay_id}", batch_id, user_id)
         return self._refuse(tx, batch_id, taken.file_name, refused)
 
-    def _refuse(self, tx: Tx, batch_id: str, name: str, refused: Unreadable) -> UploadItem:
+    def _refuse(self, tx: Tx, batch_id: str, name: str, refused: Unreadable) -> UploadItem | None:
+        if log_store.buried(tx, GROUP, [batch_id]):
+            return None
         upload_id = str(new_id())
         store.add_refusal(
             tx, {"upload_id": upload_id, "batch_id": batch_id, "file_name": name, "code": refused.code.value}
