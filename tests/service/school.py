@@ -122,7 +122,7 @@ class School:
         taken = Taken(essay_id, f"{text}.txt", blob, blob, text)
         with bound(service="files", user_id=user_id, correlation_id=new_id(), batch_id=batch_id):
             item = await self.db.write(lambda tx: self.files._store(tx, batch_id, user_id, taken))
-        return item.essay_id
+        return item.essay_id if item else None
 
     async def start(self, batch_id: str, requested: str = "all", user_id: str = TEACHER) -> str:
         """Say that a pipeline shall start; return the run's id."""
@@ -264,8 +264,8 @@ class School:
                 if any(word in str(cell) for cell in row for word in words)
             }
 
-        blobs = self.directory / "blobs"
-        files = {"blobs" for path in blobs.rglob("*") if any(word in str(path.relative_to(blobs)) for word in words)}
+        blobs = [str(path) for path in (self.directory / "blobs").rglob("*") if path.is_file()]
+        files = {"blobs" for path in blobs if any(word in path for word in words)}
         return files | await self.db.read(search)
 
     async def sweep(self) -> None:

@@ -1,0 +1,151 @@
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from huleedu.contracts.batch import BatchClientStatus, BatchPipelineCompletedV1, BatchPipelineRejectedV1
+from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1, EssayValidationFailedV1
+from huleedu.files import store
+from huleedu.platform.errors import Conflict, Gone, NotFound
+from tests.service.school import COLLEAGUE, School
+
+LONG = "There is a place by the sea where my grandmother lives, and every summer "
+
+
+@pytest.fixture
+async def upload(school: School) -> AsyncIterator[Any]:
+    """Upload these files to a batch, by the route that real uploads take, and return what became of each."""
+    workers = school.services["files"].workers
+    assert workers
+    await workers.start()
+
+    async def send(batch_id: str, *files: tuple[str, bytes]) -> list[dict[str, Any]]:
+        parts = [("files", (name, content, "application/octet-stream")) for name, content in files]
+        told = await school.ask("files", "POST", f"/batches/{batch_id}/essays", files=parts, retry=False, timeout=60)
+        return list(told["items"])
+
+    yield send
+    await workers.aclose()
+
+
+async def listed(school: School, batch_id: str) -> list[dict[str, Any]]:
+    return list((await school.ask("files", "POST", "/essays:query", json={"batch_ids": [batch_id]}))["items"])
+
+
+async def close(school: School, batch_id: str, run_id: str) -> list[str]:
+    told = await school.ask("files", "POST", f"/batches/{batch_id}/intake:close", json={"run_id": run_id})
+    return [essay["essay_id"] for essay in told["essays"]]
+
+
+async def test_every_file_of_an_upload_has_an_outcome_of_its_own(school: School, upload: Any) -> None:  # noqa: ANN401
+    batch_id = await school.batch()
+    items = await upload(
+        batch_id,
+        ("a.txt", f"{LONG} å ä ö".encode()),
+        ("b.txt", f"{LONG} å ä ö".encode("utf-16")),
+        ("c.txt", b""),
+        ("d.txt", b"Too short."),
+        ("e.docx", b"PK\x03\x04 and nothing else"),
+    )
+    stored = [item for item in items if item["status"] == "stored"]
+    assert [item["file_name"] for item in items] == ["a.txt", "b.txt", "c.txt", "d.txt", "e.docx"]
+    assert len(stored) == 1
+    assert {item["code"] for item in items if item["status"] == "refused"} == {
+        "DUPLICATE",
+        "EMPTY_CONTENT",
+        "CONTENT_TOO_SHORT",
+        "TEXT_EXTRACTION_FAILED",
+    }
+    assert any(stored[0]["file_name"] in (item["detail"] or "") for item in items if item["code"] == "DUPLICATE")
+    (essay,) = await listed(school, batch_id)
+    assert (await school.platform.blobs.get(essay["text_storage_id"])).decode() == f"{LONG} å ä ö"
+    (said,) = await school.said(EssayContentProvisionedV1)
+    assert said.essay_id == essay["essay_id"] == stored[0]["essay_id"]
+    refusals = [(said.code.value, said.detail) for said in await school.said(EssayValidationFailedV1)]
+    assert len(refusals) == 4
+    assert all(code == detail for code, detail in refusals)  # a sentence may name a file, and is told to nobody else
+
+
+async def test_the_intake_is_tested_in_the_transaction_that_stores_the_essay(school: School, upload: Any) -> None:  # noqa: ANN401
+    batch_id = await school.batch("one")
+    frozen = await close(school, batch_id, "run")
+    (item,) = await upload(batch_id, ("late.txt", LONG.encode()))
+    assert item["code"] == "INTAKE_CLOSED"
+    assert [essay["essay_id"] for essay in await listed(school, batch_id)] == frozen
+    await school.sweep()
+    assert not [path for path in (school.directory / "blobs" / batch_id).iterdir() if path.name not in frozen]
+
+
+async def test_closing_again_for_the_same_run_gives_the_same_list(school: School) -> None:
+    batch_id = await school.batch("one", "two")
+    frozen = await close(school, batch_id, "first")
+    assert await close(school, batch_id, "first") == frozen
+    assert len(frozen) == 2
+    assert await school.hand_in(batch_id, "three") is None
+
+
+async def test_a_close_takes_over_from_an_older_run_whose_end_has_not_been_heard(school: School) -> None:
+    batch_id = await school.batch("one")
+    await close(school, batch_id, "old")
+    frozen = await close(school, batch_id, "new")
+    ended = BatchPipelineCompletedV1(batch_id=batch_id, run_id="old", status=BatchClientStatus.CANCELLED)
+    await school.say(ended)
+    await school.hear("files")
+    assert await school.hand_in(batch_id, "two") is None  # it is not the old run's to open any more
+    assert await close(school, batch_id, "new") == frozen
+    with pytest.raises(Gone):
+        await close(school, batch_id, "old")
+    await school.say(ended.model_copy(update={"run_id": "new"}))
+    await school.hear("files")
+    assert await school.hand_in(batch_id, "two")
+
+
+async def test_a_run_that_has_ended_closes_nothing_even_if_it_never_did(school: School) -> None:
+    batch_id = await school.batch("one")
+    await school.say(
+        BatchPipelineRejectedV1(batch_id=batch_id, run_id="rejected", code="X", detail=""),
+        BatchPipelineCompletedV1(batch_id=batch_id, run_id="over", status=BatchClientStatus.FAILED),
+    )
+    await school.hear("files")
+    for run_id in ("rejected", "over"):
+        with pytest.raises(Gone):
+            await close(school, batch_id, run_id)
+    assert await school.hand_in(batch_id, "two")
+
+
+async def test_an_essay_is_removed_by_its_owner_while_nothing_is_assessed(school: School) -> None:
+    batch_id = await school.batch("one", "two")
+    first, second = (essay["essay_id"] for essay in await listed(school, batch_id))
+    path = f"/batches/{batch_id}/essays/{first}"
+    with pytest.raises(NotFound):
+        await school.ask("files", "DELETE", path, user_id=COLLEAGUE)
+    await close(school, batch_id, "run")
+    with pytest.raises(Conflict, match="being assessed"):
+        await school.ask("files", "DELETE", path)
+    await school.db.write(lambda tx: store.end_run(tx, batch_id, "run"))
+    await school.ask("files", "DELETE", path)
+    with pytest.raises(NotFound):
+        await school.ask("files", "DELETE", path)
+    await school.finish()
+    await school.sweep()
+    assert [essay["essay_id"] for essay in await school.essays(batch_id)] == [second]
+    assert [said.essay_id for said in await school.said(EssayRemovedV1)] == [first]
+    assert await school.traces(first) <= {"outbox", "batch_essay", "essay_view", "feed"}
+    assert await school.hand_in(batch_id, "one")  # the same text is no duplicate any more
+
+
+async def test_an_upload_to_an_erased_batch_leaves_nothing(school: School, upload: Any) -> None:  # noqa: ANN401
+    batch_id = await school.batch("one")
+    await school.ask("orchestrator", "DELETE", f"/batches/{batch_id}")
+    await school.settle()
+    await school.sweep()
+    with pytest.raises(NotFound):
+        await upload(batch_id, ("late.txt", LONG.encode()))
+    with pytest.raises(NotFound):
+        await upload(batch_id, ("late.txt", b""))
+    with pytest.raises(Gone):
+        await close(school, batch_id, "run")
+    await school.sweep()
+    assert "blobs" not in await school.traces(batch_id)
+    assert await school.db.read(lambda tx: [*tx.all(select(store.essay)), *tx.all(select(store.refusal))]) == []
