@@ -16,6 +16,8 @@ from huleedu.platform.context import new_id
 from huleedu.platform.errors import Conflict, NotFound, Unauthenticated, Unprocessable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from huleedu.platform.db import Db, Tx
     from huleedu.platform.keys import Keys
 
@@ -24,11 +26,12 @@ PREFIX = "hule"
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Who asks, verified."""
+    """Who asks, verified, and by which token."""
 
     user_id: str
     email: str
     name: str
+    token_id: str
 
 
 class Accounts:
@@ -80,8 +83,12 @@ class Accounts:
         if scheme.lower() == "bearer" and prefix == PREFIX and genuine:
             row = await self._db.read(lambda tx: store.holder(tx, token_id))
             if row is not None:
-                return Teacher(row.user_id, row.email, row.name)
+                return Teacher(row.user_id, row.email, row.name, token_id)
         raise Unauthenticated("Show a valid token: 'Authorization: Bearer …'. `huleedu user token EMAIL` makes one.")
+
+    async def in_force(self, token_ids: Iterable[str]) -> set[str]:
+        """Return those of the tokens that have not been revoked."""
+        return await self._db.read(lambda tx: store.in_force(tx, token_ids))
 
 
 def _require(row: Any, email: str) -> Any:  # noqa: ANN401 -- a row of account

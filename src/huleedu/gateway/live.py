@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import structlog
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from huleedu.platform.context import bound
-from huleedu.platform.errors import Unauthenticated, Unavailable
+from huleedu.platform.errors import Problem, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.types import Message
     from starlette.websockets import WebSocket
 
-    from huleedu.gateway.accounts import Accounts
+    from huleedu.gateway.accounts import Accounts, Teacher
     from huleedu.platform.app import Platform
 
 HELLO_SECONDS = 10.0
@@ -35,27 +36,33 @@ QUEUE = 1_000
 """Frames a client may be behind: minutes of a busy class. Beyond, it is told to come again with its cursor."""
 SOCKETS = 20
 """Sockets of one teacher in this process; one more, and the oldest goes."""
+RESYNC = {"event": "resync", "reason": "the cursor is not of this feed, or no longer: take a fresh snapshot"}
 BAD_FRAME, UNAUTHENTICATED, TOO_SLOW, TOO_MANY, GOING_DOWN = 4400, 4401, 4408, 4409, 1012
+Place = tuple[int, int]
 log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
 class Socket:
-    """One client: what it has been sent (`epoch`, `seq`), and what waits to be sent."""
+    """One client: the place of the feed that it is at, (epoch, seq), and what waits to be sent."""
 
     websocket: WebSocket
-    user_id: str
-    waiting: asyncio.Queue[tuple[str, int, str] | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
-    epoch: str = ""
-    seq: int = 0
+    teacher: Teacher
+    waiting: asyncio.Queue[tuple[Place, str] | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    place: Place = (0, 0)
     close_code: int | None = None
 
-    def put(self, message: tuple[str, int, str] | None) -> None:
+    @property
+    def cursor(self) -> str:
+        """The place as clients keep it."""
+        return f"{self.place[0]}:{self.place[1]}"
+
+    def put(self, place: Place, frame: str = "") -> None:
         """Let a message wait its turn; a client that is too far behind is told to come again."""
         if self.waiting.full():
             self.end(TOO_SLOW)
         else:
-            self.waiting.put_nowait(message)
+            self.waiting.put_nowait((place, frame))
 
     def end(self, code: int) -> None:
         """Close the connection, with this code, as soon as it is free."""
@@ -64,6 +71,13 @@ class Socket:
             while not self.waiting.empty():
                 self.waiting.get_nowait()
             self.waiting.put_nowait(None)
+
+    async def send(self, message: Message) -> None:
+        """Send a frame or the closing; raise WebSocketDisconnect if the connection has gone or is about to go."""
+        try:
+            await self.websocket.send(message)
+        except RuntimeError as error:  # how the server tells that it is closing the connection itself
+            raise WebSocketDisconnect from error
 
 
 class Live:
@@ -90,24 +104,31 @@ class Live:
         except WebSocketDisconnect:
             return None
         with bound(user_id=teacher.user_id):
-            socket = Socket(websocket, teacher.user_id)
+            socket = Socket(websocket, teacher)
             async with self._joined(socket):
                 await self._run(socket, cursor)
         return None
 
     async def heartbeat(self) -> None:
-        """Tell every socket the head of its feed, once in a while: so the loss of the last message is found."""
+        """Once in a while, close what may no longer listen, and tell the others the head of their feed.
+
+        So the loss of the last message is found.
+        """
         while True:
             await self._clock.sleep(HEARTBEAT_SECONDS)
             if not self._sockets:
                 continue
+            open_now = [socket for sockets in self._sockets.values() for socket in sockets]
+            in_force = await self._accounts.in_force({socket.teacher.token_id for socket in open_now})
+            for socket in open_now:
+                if socket.teacher.token_id not in in_force:
+                    socket.end(UNAUTHENTICATED)
             heads: dict[str, str] = await self._aggregator.ask(
                 "POST", "/internal/v1/feeds:heads", json=list(self._sockets)
             )
             for user_id, head in heads.items():
-                epoch, _, seq = head.partition(":")
                 for socket in self._sockets.get(user_id, []):
-                    socket.put((epoch, int(seq), ""))
+                    socket.put(_place(head))
 
     def close_all(self) -> None:
         """Ask every client to come again: this process is going down."""
@@ -118,11 +139,13 @@ class Live:
     @asynccontextmanager
     async def _joined(self, socket: Socket) -> AsyncIterator[None]:
         """Register the socket. While the block runs, it hears what is published for its teacher."""
-        mine = self._sockets[socket.user_id]
+        user_id = socket.teacher.user_id
+        mine = self._sockets[user_id]
         mine.append(socket)
-        if len(mine) > SOCKETS:
-            mine[0].end(TOO_MANY)
-        channel = self._backplane.get_user_channel(socket.user_id)
+        staying = [one for one in mine if one.close_code is None]
+        if len(staying) > SOCKETS:
+            staying[0].end(TOO_MANY)
+        channel = self._backplane.get_user_channel(user_id)
         try:
             async with self._backplane.subscribe(channel) as messages, anyio.create_task_group() as tasks:
                 tasks.start_soon(_listen, messages, socket)
@@ -131,62 +154,62 @@ class Live:
         finally:
             mine.remove(socket)
             if not mine:
-                self._sockets.pop(socket.user_id, None)
+                self._sockets.pop(user_id, None)
 
     async def _run(self, socket: Socket, cursor: str | None) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_watch_client, socket)
             try:
-                await self._welcome(socket, cursor)
-                while (message := await socket.waiting.get()) is not None:
-                    await self._forward(socket, *message)
-                await socket.websocket.close(socket.close_code or GOING_DOWN)
-            except (WebSocketDisconnect, RuntimeError):  # the client has gone while something was sent
+                with suppress(Problem):  # without its feed it can only come again with its cursor
+                    await self._welcome(socket, cursor)
+                    while (message := await socket.waiting.get()) is not None:
+                        await self._forward(socket, *message)
+                await socket.send({"type": "websocket.close", "code": socket.close_code or GOING_DOWN})
+            except WebSocketDisconnect:  # the client has gone while something was sent
                 log.debug("live.gone")
-            except Unavailable:
-                await socket.websocket.close(GOING_DOWN)
             tasks.cancel_scope.cancel()
 
     async def _welcome(self, socket: Socket, cursor: str | None) -> None:
         """Say from where this connection goes on, then send what came after the client's cursor."""
         page = await self._page(socket, cursor)
         if page["resync"]:
-            await _send(socket, {"event": "resync", "reason": "the cursor is not of this feed: take a fresh snapshot"})
-        start = page["cursor"] if cursor is None or page["resync"] else cursor
-        socket.epoch, _, seq = start.partition(":")
-        socket.seq = int(seq)
-        await _send(socket, {"event": "welcome", "cursor": start, "heartbeat_s": HEARTBEAT_SECONDS})
+            await _send(socket, RESYNC)
+        socket.place = _place(page["cursor"] if cursor is None or page["resync"] else cursor)
+        await _send(socket, {"event": "welcome", "cursor": socket.cursor, "heartbeat_s": HEARTBEAT_SECONDS})
         await self._catch_up(socket, page)
 
-    async def _forward(self, socket: Socket, epoch: str, seq: int, frame: str) -> None:
-        """Send a message if it is the next one; if something is missing before it, read the feed instead."""
-        if epoch != socket.epoch:
-            socket.epoch, socket.seq = epoch, seq
-            await _send(socket, {"event": "resync", "reason": "the views were made again: take a fresh snapshot"})
-        elif frame and seq == socket.seq + 1:
-            await socket.websocket.send_text(frame)
-            socket.seq = seq
-        elif seq > socket.seq:
-            await self._catch_up(socket, await self._page(socket, f"{socket.epoch}:{socket.seq}"))
+    async def _forward(self, socket: Socket, place: Place, frame: str) -> None:
+        """Send a message if it is the next one; if something is missing before it, read the feed instead.
+
+        One of an earlier epoch was under way while the views were made again, and says nothing any more.
+        """
+        epoch, seq = socket.place
+        if place[0] > epoch:
+            socket.place = place
+            await _send(socket, RESYNC)
+        elif frame and place == (epoch, seq + 1):
+            await _send(socket, frame)
+            socket.place = place
+        elif place > socket.place:
+            await self._catch_up(socket, await self._page(socket, socket.cursor))
         if not frame:
-            await _send(socket, {"event": "ping", "cursor": f"{socket.epoch}:{socket.seq}"})
+            await _send(socket, {"event": "ping", "cursor": socket.cursor})
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
-        """Send this page of the feed, and those that follow it."""
-        while True:
+        """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""
+        while page["items"]:
             for item in page["items"]:
                 await _send(socket, item)
-                socket.seq = item["seq"]
-            socket.seq = max(socket.seq, int(page["cursor"].partition(":")[2]))
-            if not page["items"]:
-                return
-            page = await self._page(socket, f"{socket.epoch}:{socket.seq}")
+                socket.place = (socket.place[0], item["seq"])
+            page = await self._page(socket, socket.cursor)
+        if _place(page["cursor"])[0] > socket.place[0]:
+            await _send(socket, RESYNC)
+        socket.place = max(socket.place, _place(page["cursor"]))
 
     async def _page(self, socket: Socket, cursor: str | None) -> dict[str, Any]:
         params = {} if cursor is None else {"after": cursor}
-        page: dict[str, Any] = await self._aggregator.ask(
-            "GET", f"/internal/v1/users/{socket.user_id}/feed", params=params
-        )
+        path = f"/internal/v1/users/{socket.teacher.user_id}/feed"
+        page: dict[str, Any] = await self._aggregator.ask("GET", path, params=params)
         return page
 
 
@@ -214,7 +237,7 @@ async def _frame(websocket: WebSocket) -> dict[str, Any]:
 async def _listen(messages: AsyncIterator[str], socket: Socket) -> None:
     async for message in messages:
         item = json.loads(message)
-        socket.put((item["epoch"], item["seq"], message))
+        socket.put((int(item["epoch"]), item["seq"]), message)
 
 
 async def _watch_client(socket: Socket) -> None:
@@ -225,10 +248,15 @@ async def _watch_client(socket: Socket) -> None:
                 return socket.end(BAD_FRAME)
     except ValueError:
         socket.end(BAD_FRAME)
-    except WebSocketDisconnect:
+    except (WebSocketDisconnect, WebSocketDisconnected):  # by the client; by us
         socket.end(GOING_DOWN)
     return None
 
 
-async def _send(socket: Socket, frame: dict[str, Any]) -> None:
-    await socket.websocket.send_text(json.dumps(frame))
+def _place(cursor: str) -> Place:
+    epoch, _, seq = cursor.partition(":")
+    return int(epoch), int(seq)
+
+
+async def _send(socket: Socket, frame: str | dict[str, Any]) -> None:
+    await socket.send({"type": "websocket.send", "text": frame if isinstance(frame, str) else json.dumps(frame)})

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Boolean, Column, Index, PrimaryKeyConstraint, Table, Text, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from huleedu.platform.db import Timestamp, metadata
+from huleedu.platform.db import Timestamp, each, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from huleedu.platform.db import ReadTx, Tx
@@ -77,6 +77,12 @@ def holder(tx: ReadTx, token_id: str) -> Any:  # noqa: ANN401 -- a row of accoun
     """Return the account that a token in force belongs to."""
     joined = select(account).join(token, token.c.user_id == account.c.user_id)
     return tx.first(joined.where(token.c.token_id == token_id, token.c.revoked.is_(False)))
+
+
+def in_force(tx: ReadTx, token_ids: Iterable[str]) -> set[str]:
+    """Return those of the tokens that have not been revoked."""
+    shown = select(each(token_ids).c.value)
+    return set(tx.scalars(select(token.c.token_id).where(token.c.token_id.in_(shown), token.c.revoked.is_(False))))
 
 
 def answered(tx: ReadTx, user_id: str, route: str, key: str) -> Any:  # noqa: ANN401 -- a row of idempotency, or None

@@ -1,0 +1,164 @@
+"""The live connection when the feed is made again under it, when a token is revoked, when the view is broken."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+from typing_extensions import override
+
+from huleedu.gateway import live
+from huleedu.platform.clock import SystemClock
+from tests.system.house import House, Teacher, inhabited
+
+
+class Paced(SystemClock):
+    """The heart beats when the test says so."""
+
+    def __init__(self) -> None:
+        self.beat = asyncio.Event()
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        if seconds != live.HEARTBEAT_SECONDS:
+            return await super().sleep(seconds)
+        await self.beat.wait()
+        return self.beat.clear()
+
+
+class Client:
+    """A page, joined in this process."""
+
+    def __init__(self, token: str) -> None:
+        self._to_server: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_server: asyncio.Queue[Message] = asyncio.Queue()
+        scope = {"type": "websocket", "path": "/ws", "headers": [(b"authorization", f"Bearer {token}".encode())]}
+        self.websocket = WebSocket(scope, self._to_server.get, self._from_server.put)
+
+    async def say(self, kind: str, **message: object) -> None:
+        await self._to_server.put({"type": f"websocket.{kind}", **message})
+
+    async def hears(self) -> Any:  # noqa: ANN401 -- JSON
+        """Return the next frame, or the code that the connection is closed with."""
+        message = await self._from_server.get()
+        if message["type"] == "websocket.accept":
+            return await self.hears()
+        return json.loads(message["text"]) if "text" in message else message["code"]
+
+
+@dataclass
+class Scene:
+    house: House
+    anna: Teacher
+    clock: Paced
+
+    @property
+    def live(self) -> live.Live:
+        stopping: Any = self.house.services["gateway"].stopping
+        found: live.Live = stopping.__self__
+        return found
+
+    @asynccontextmanager
+    async def joined(self, cursor: str | None = None) -> AsyncIterator[Client]:
+        client = Client(self.anna.token)
+        serving = asyncio.create_task(self.live.serve(client.websocket))
+        await client.say("connect")
+        await client.say("receive", text=json.dumps({"event": "hello", "cursor": cursor}))
+        yield client
+        await client.say("disconnect", code=1000)
+        await serving
+
+    async def changed(self) -> str:
+        """Make a batch and return the feed's head when its view has come."""
+        batch_id = await self.anna.batch()
+        await self.anna.until(batch_id, lambda found: bool(found["version"]))
+        return str((await self.anna.ask("GET", "/batches", 200))["live_cursor"])
+
+    async def rebuilt(self) -> None:
+        await self.house.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild", timeout=30)
+
+    def once_read(self, deed: Callable[[], Awaitable[object]]) -> None:
+        """Have something happen after the feed has been read once."""
+        aggregator, pending = self.house.apps["aggregator"], [deed]
+
+        async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+            await aggregator(scope, receive, send)
+            if scope["path"].endswith("/feed") and pending:
+                await pending.pop()()
+
+        self.house.platform.peer("aggregator").connect(wrapped)
+
+
+@pytest_asyncio.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    clock = Paced()
+    async with inhabited(tmp_path, without=["phases"], clock=clock) as house:
+        yield Scene(house, await house.teacher(), clock)
+
+
+async def test_what_comes_late_of_an_earlier_epoch_is_not_heard(scene: Scene) -> None:
+    before = await scene.changed()
+    await scene.rebuilt()
+    async with scene.joined() as client:
+        now = (await client.hears())["cursor"]
+        epoch, _, seq = before.partition(":")
+        late = {"epoch": epoch, "seq": int(seq) + 1}
+        await scene.house.platform.backplane.publish_user_notification(scene.anna.user_id, late)
+        for socket in scene.live._sockets[scene.anna.user_id]:
+            socket.put((int(epoch), 99))
+        assert await client.hears() == {"event": "ping", "cursor": now}
+        await scene.changed()
+        assert (await client.hears())["seq"] == int(now.partition(":")[2]) + 1
+
+
+async def test_a_feed_made_again_while_it_is_read_is_told(scene: Scene) -> None:
+    before = await scene.changed()
+    await scene.changed()
+    scene.once_read(scene.rebuilt)
+    async with scene.joined(before) as client:
+        assert (await client.hears())["cursor"] == before
+        frames = [await client.hears()]
+        while frames[-1]["event"] != "resync":
+            frames.append(await client.hears())
+        assert len(frames) > 1
+        after = await scene.changed()
+        frame = await client.hears()
+        assert frame["seq"] <= int(after.partition(":")[2])
+        assert frame["event"] == "batch_updated"
+
+
+async def test_a_revoked_token_closes_its_connection(scene: Scene) -> None:
+    async with scene.joined() as client:
+        await client.hears()
+        address = {"email": scene.anna.email}
+        await scene.house.platform.peer("gateway").ask("POST", "/internal/v1/users/revoke", json=address)
+        scene.clock.beat.set()
+        assert await client.hears() == live.UNAUTHENTICATED
+
+
+async def test_each_socket_too_many_sends_another_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SOCKETS", 2)
+    sockets = [live.Socket(Client("").websocket, await scene.live._accounts.verify(f"Bearer {scene.anna.token}"))]
+    sockets += [live.Socket(Client("").websocket, sockets[0].teacher) for _ in range(3)]
+    async with (
+        scene.live._joined(sockets[0]),
+        scene.live._joined(sockets[1]),
+        scene.live._joined(sockets[2]),
+        scene.live._joined(sockets[3]),
+    ):
+        assert [socket.close_code for socket in sockets] == [live.TOO_MANY, live.TOO_MANY, None, None]
+
+
+async def test_a_broken_view_asks_the_client_to_come_again(scene: Scene) -> None:
+    scene.house.platform.peer("aggregator").connect(Response(status_code=500))
+    async with scene.joined() as client:
+        assert await client.hears() == live.GOING_DOWN
+    scene.house.platform.peer("aggregator").connect(scene.house.apps["aggregator"])
