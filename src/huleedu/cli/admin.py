@@ -6,8 +6,10 @@ import asyncio
 import json
 import platform as machine
 import sqlite3
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx2
 
@@ -19,20 +21,42 @@ from huleedu.platform.migrate import migrate
 from huleedu.services import ROSTER, build_all
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
     from huleedu.platform.settings import Settings
 
 
+class Ask(Protocol):
+    """Asks a service, wherever it is."""
+
+    def __call__(self, service: str, method: str, path: str, **sent: Any) -> Awaitable[Any]:  # noqa: ANN401 -- JSON
+        """Return the answer's JSON, or raise the Problem that it was answered with."""
+
+
+@asynccontextmanager
+async def installation(settings: Settings) -> AsyncIterator[Ask]:
+    """Reach the services of the running server, or those on the data directory if nobody uses it."""
+    async with AsyncExitStack() as stack:
+        try:
+            platform = await stack.enter_async_context(opened(settings))
+        except Locked:
+            yield partial(_ask_server, settings)
+            return
+        connect(platform, build_all(platform))
+
+        def ask(service: str, method: str, path: str, **sent: Any) -> Awaitable[Any]:  # noqa: ANN401 -- JSON
+            return platform.peer(service).ask(method, path, **sent)
+
+        yield ask
+
+
 async def ask(settings: Settings, service: str, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
-    """Ask a service of the running server, or of the data directory if nobody uses it."""
-    try:
-        async with opened(settings) as platform:
-            connect(platform, build_all(platform))
-            return await platform.peer(service).ask(method, path, **sent)
-    except Locked:
-        return await _ask_server(settings, service, method, path, sent)
+    """Ask one thing."""
+    async with installation(settings) as ask_service:
+        return await ask_service(service, method, path, **sent)
 
 
-async def _ask_server(settings: Settings, service: str, method: str, path: str, sent: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
+async def _ask_server(settings: Settings, service: str, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
     control = settings.data_dir / CONTROL
     if not control.exists():
         raise Usage(f"Another HuleEdu uses {settings.data_dir}, and it is starting or stopping. Try again in a moment.")
@@ -53,10 +77,9 @@ def dead_letters(settings: Settings) -> list[dict[str, Any]]:
     """Return what every service has parked."""
 
     async def collect() -> list[dict[str, Any]]:
-        found = []
-        for service in ROSTER:
-            found += (await ask(settings, service, "GET", "/internal/v1/dead-letters"))["items"]
-        return found
+        async with installation(settings) as ask_service:
+            told = [await ask_service(service, "GET", "/internal/v1/dead-letters") for service in ROSTER]
+        return [letter for answer in told for letter in answer["items"]]
 
     return asyncio.run(collect())
 
@@ -65,13 +88,10 @@ def redrive(settings: Settings, key: str | None) -> int:
     """Ask every service to handle its parked records again; return how many there are."""
 
     async def request() -> int:
-        params = {"key": key} if key else {}
-        return sum(
-            [
-                (await ask(settings, service, "POST", "/internal/v1/dead-letters", params=params))["requested"]
-                for service in ROSTER
-            ]
-        )
+        sent = {"params": {"key": key} if key else {}}
+        async with installation(settings) as ask_service:
+            told = [await ask_service(service, "POST", "/internal/v1/dead-letters", **sent) for service in ROSTER]
+        return sum(answer["requested"] for answer in told)
 
     return asyncio.run(request())
 
@@ -99,10 +119,11 @@ async def diagnose(settings: Settings) -> list[Check]:
         Check("data directory", sound=True, found=str(settings.data_dir.resolve())),
     ]
     try:
-        for service in ROSTER:
-            letters = (await ask(settings, service, "GET", "/internal/v1/dead-letters"))["items"]
-            found = f"{len(letters)} records parked; see `huleedu dlq list`" if letters else "nothing parked"
-            checks.append(Check(service, sound=not letters, found=found))
+        async with installation(settings) as ask_service:
+            for service in ROSTER:
+                letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
+                found = f"{len(letters)} records parked; see `huleedu dlq list`" if letters else "nothing parked"
+                checks.append(Check(service, sound=not letters, found=found))
         database = settings.data_dir / DATABASE
         checks.append(Check("database", sound=True, found=f"{database.stat().st_size / 2**20:.1f} MiB"))
     except (Usage, Problem) as told:

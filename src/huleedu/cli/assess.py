@@ -57,6 +57,8 @@ async def run(order: Order, settings: Settings, url: str | None, token: str | No
     files = list(_files(order.paths))
     if not files:
         raise Usage("There is no file in the folder. Put the essays there, or name the files.")
+    for path in (order.json_file, order.csv_file):
+        _require_writable(path)
     console = Console()
     telemetry.configure(settings.log_level)
     try:
@@ -165,6 +167,15 @@ async def _here(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
                 httpx2.AsyncClient(transport=transport, base_url="http://huleedu", headers=headers) as client,
             ):
                 yield client
+
+
+def _require_writable(path: Path | None) -> None:
+    """Find out before the work is done whether its results can be kept."""
+    try:
+        if path is not None:
+            path.open("a").close()
+    except OSError as error:
+        raise Usage(f"Cannot write {path}: {error.strerror}. Choose another file.") from error
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
