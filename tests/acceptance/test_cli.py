@@ -1,0 +1,251 @@
+"""The commands, as processes: what they print, write and end with."""
+
+import csv
+import json
+import random
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from huleedu import __version__
+from huleedu.cli import app
+from huleedu.contracts.messages import MESSAGES
+from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
+from tests.acceptance.served import Served, client, huleedu, rows, served, teacher, told
+
+GOOD = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
+KEYS = {"batch_id", "status", "pipeline_state", "essays", "refused"}
+
+
+@pytest.fixture(scope="module")
+def essays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("essays")
+    (folder / "=cmd.txt").write_text(GOOD)
+    (folder / "åke.txt").write_bytes(f"{GOOD} Å, ä och ö.".encode("cp1252"))
+    (folder / ".hidden").write_text("not meant")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("house")
+
+
+@pytest.fixture(scope="module")
+def token(house: Path) -> str:
+    """Return a token of an account that was made before any server ran."""
+    return teacher(house)
+
+
+@pytest.fixture(scope="module")
+def server(house: Path, token: str) -> Iterator[Served]:
+    assert token
+    with served(house) as server:
+        yield server
+
+
+def test_all_went_well(essays: Path, tmp_path: Path) -> None:
+    files = ("--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
+    printed = told("assess", essays, "--pipeline", "nlp", *files)
+    assert "2 essays, 0 refused: completed_successfully" in printed
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert set(report) == KEYS
+    assert [essay["file_name"] for essay in report["essays"]] == ["=cmd.txt", "åke.txt"]
+    for essay in report["essays"]:
+        assert set(essay) == {"essay_id", "file_name", "status", "results"}
+        checked = SpellcheckResultV1.model_validate(essay["results"]["spellcheck"])
+        assert {"sumer", "frend"} <= {correction.original for correction in checked.corrections}
+        assert checked.engine.language == "en"
+        assert NlpResultV1.model_validate(essay["results"]["nlp"]).metrics.word_count >= 20
+    assert "Å, ä och ö." in report["essays"][1]["results"]["spellcheck"]["corrected_text"]
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["file_name"] for row in table] == ["'=cmd.txt", "åke.txt"], "no spreadsheet takes it for a formula"
+    assert (
+        float(table[0]["spellcheck.word_count"])
+        == report["essays"][0]["results"]["spellcheck"]["metrics"]["word_count"]
+    )
+
+
+def test_some_were_refused(essays: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Too short.")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / "same.txt").write_text(GOOD)
+    told("assess", essays / "=cmd.txt", tmp_path, "--pipeline", "spellcheck", "--json", tmp_path / "out.json", code=1)
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert len(report["essays"]) == 1
+    assert set(report["essays"][0]["results"]) == {"spellcheck"}
+    refused = {item["file_name"]: item["code"] for item in report["refused"]}
+    assert refused.pop("same.txt", None) == "DUPLICATE" or refused.pop("=cmd.txt") == "DUPLICATE"
+    assert refused == {"picture.png": "UNSUPPORTED_TYPE", "short.txt": "CONTENT_TOO_SHORT"}
+    assert all(item["detail"].endswith(".") for item in report["refused"])
+
+
+def test_an_essay_that_takes_too_long_fails_alone(essays: Path, tmp_path: Path) -> None:
+    letters = random.Random(1)
+    gibberish = ("".join(letters.choices("abcdefghijklmnoprstuvy", k=8)) for _ in range(5_500))
+    (tmp_path / "long.txt").write_text(" ".join(gibberish))
+    out = tmp_path / "out.json"
+    told("assess", essays, tmp_path / "long.txt", "--json", out, code=1, HULEEDU_WORK_TIMEOUT_SECONDS="1")
+    report = json.loads(out.read_text())
+    assert (report["status"], set(report)) == ("completed_with_failures", KEYS)
+    failed = {essay["file_name"]: essay["error"]["code"] for essay in report["essays"] if essay["status"] == "failed"}
+    assert failed == {"long.txt": "PHASE_TIMEOUT"}
+    states = {name: phase["status"] for name, phase in report["pipeline_state"]["phases"].items()}
+    assert states == {"spellcheck": "completed_with_partial_success", "nlp": "completed_successfully"}
+
+
+def test_by_a_server(server: Served, token: str, essays: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    words = ("assess", essays, "--pipeline", "spellcheck", "--language", "sv", "--url", server.url)
+    assert "completed_successfully" in told(*words, "--token", token, "--json", out)
+    report = json.loads(out.read_text())
+    with client(server.url, token) as http:
+        seen = http.get(f"/v1/batches/{report['batch_id']}/status").json()
+    assert (seen["status"], seen["language"], seen["essays"]) == ("completed_successfully", "sv", 2)
+    assert "completed_successfully" in told(*words, HULEEDU_TOKEN=token)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere.txt",), "does not exist"),
+        (("{essays}", "--pipeline", "horoscope"), "There is no phase 'horoscope'"),
+        (("{essays}", "--language", "xx"), "xx"),
+        (("{empty}",), "no file in the folder"),
+        (("{essays}", "--url", "http://127.0.0.1:1", "--token", "x"), "cannot be reached"),
+        (("{essays}", "--url", "{url}"), "--token"),
+        (("{essays}", "--url", "{url}", "--token", "x"), "Show a valid token"),
+        (("{essays}", "--json", "/proc/none.json"), "/proc/none.json"),
+    ],
+)
+def test_what_was_asked_wrongly(
+    words: tuple[str, ...], said: str, server: Served, essays: Path, tmp_path: Path
+) -> None:
+    given = [word.format(essays=essays, empty=tmp_path, url=server.url) for word in words]
+    assert said in told("assess", *given, code=2)
+
+
+def test_accounts_while_the_server_runs_and_while_it_does_not(server: Served, house: Path, tmp_path: Path) -> None:
+    for data_dir in (house, tmp_path):
+        where = ("--data-dir", data_dir)
+        told("user", "add", "Berit@School.se", "--name", "Berit Öst", *where)
+        assert "There is an account" in told("user", "add", "berit@school.se", "--name", "B", *where, code=2)
+        assert "berit@school.se  Berit Öst" in told("user", "list", *where)
+        token = told("user", "token", "berit@school.se", *where).strip()
+        assert "no account for nobody@school.se" in told("user", "token", "nobody@school.se", *where, code=2)
+        with client(server.url, token) as http:
+            assert http.get("/v1/me").status_code == (200 if data_dir == house else 401)
+            assert "1 tokens revoked" in told("user", "token", "berit@school.se", "--revoke", *where)
+            assert http.get("/v1/me").status_code == 401
+    for secret in ("keys.json", "control.json"):
+        assert (house / secret).stat().st_mode & 0o777 == 0o600
+
+
+def test_rebuilding_and_doctor_while_the_server_runs(server: Served, token: str, house: Path) -> None:
+    with client(server.url, token) as http:
+        batch_id = http.post("/v1/batches", json={}).json()["batch_id"]
+        http.post(f"/v1/batches/{batch_id}/essays", files={"files": ("a.txt", GOOD.encode())})
+        before = http.get("/v1/batches").json()
+        batches = rows(house, "SELECT count(*) FROM batch")[0][0]
+        assert told("rebuild-view", "--page-size", "1", "--data-dir", house) == f"{batches} batches\n"
+        after = http.get("/v1/batches").json()
+    assert after["live_cursor"].split(":")[0] == str(int(before["live_cursor"].split(":")[0]) + 1)
+    assert batch_id in {item["batch_id"] for item in after["items"]}
+    assert "WRONG" not in told("doctor", "--data-dir", house)
+
+
+def test_dead_letters(tmp_path: Path) -> None:
+    teacher(tmp_path)
+    where = ("--data-dir", tmp_path)
+    assert "Nothing is parked." in told("dlq", "list", *where)
+    with sqlite3.connect(tmp_path / "huleedu.db") as connection:
+        topic, envelope = "huleedu.essay.phase.changed.v1", '{"data": "a pupil wrote this"}'
+        row = (topic, "batch-1", envelope, "2026-01-01 00:00:00.000000")
+        connection.execute("INSERT INTO outbox (topic, key, envelope, at) VALUES (?, ?, ?, ?)", row)
+    connection.close()
+    with served(tmp_path) as server:
+        _parked(server, 1)
+        listed = told("dlq", "list", *where)
+        assert "batch-1" in listed
+        assert "result-aggregator-service" in listed
+        ((number, attempts),) = rows(tmp_path, "SELECT id, attempts FROM dead_letter")
+        shown = told("dlq", "show", str(number), *where)
+        assert (json.loads(shown)["attempts"], "pupil" in shown) == (attempts, False)
+        assert "1 records" in told("dlq", "redrive", "--key", "batch-1", *where)
+        assert "0 records" in told("dlq", "redrive", "--key", "another", *where)
+    assert "There is no dead letter 999" in told("dlq", "show", "999", *where, code=2)
+    assert "1 records" in told("dlq", "redrive", *where)
+    assert "1 records parked" in told("doctor", *where, code=1)
+
+
+def _parked(server: Served, expected: int) -> None:
+    parked = threading.Event()
+    server.on_line = lambda _count: _count_parked()
+
+    def _count_parked() -> None:
+        if sum(line["event"] == "log.parked" for line in server.lines) >= expected:
+            parked.set()
+
+    _count_parked()
+    assert parked.wait(10)
+
+
+def test_what_keeps_a_server_from_starting(server: Served, house: Path, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    assert "Another HuleEdu uses" in told("serve", "--port", "0", "--data-dir", house, code=2)
+    assert f"Cannot listen on 127.0.0.1:{port}" in told("serve", "--port", port, "--data-dir", tmp_path, code=2)
+    (tmp_path / "file").write_text("")
+    assert "Cannot write" in told("serve", "--port", "0", "--data-dir", tmp_path / "file" / "below", code=2)
+    assert "There is no service 'oracle'" in told("serve", "oracle", code=2)
+    assert "leave the services out" in told("serve", "files", code=2)
+    assert "A setting does not fit" in told("serve", "--port", "0", code=2, HULEEDU_WORKERS="none")
+    told("migrate", "--data-dir", tmp_path / "new")
+    with sqlite3.connect(tmp_path / "new/huleedu.db") as connection:
+        connection.execute("INSERT INTO alembic_version VALUES ('files_9999')")
+    connection.close()
+    for command in (("serve", "--port", "0"), ("migrate",), ("user", "list")):
+        assert "made by a newer HuleEdu" in told(*command, "--data-dir", tmp_path / "new", code=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_server_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    token = teacher(tmp_path)
+    with served(tmp_path) as server, client(server.url, token) as http:
+        batch_id = http.post("/v1/batches", json={}).json()["batch_id"]
+        files = [("files", (f"{place}.txt", f"{place} {GOOD}".encode())) for place in range(10)]
+        http.post(f"/v1/batches/{batch_id}/essays", files=files)
+        assert http.post(f"/v1/batches/{batch_id}/pipelines", json={"requested_pipeline": "all"}).status_code == 202
+        assert server.stop(number) == 0
+        assert not (tmp_path / "control.json").exists()
+        assert [line["event"] for line in server.lines][-1] == "serve.stopped"
+        assert not [line for line in server.lines if line["level"] == "error"]
+
+
+def test_what_the_code_says_of_itself() -> None:
+    assert all(said.topic in told("topology") for said in MESSAGES[:1])
+    assert "/v1/batches/{batch_id}/status" in json.loads(told("openapi"))["paths"]
+    assert told("--version").strip() == __version__
+    assert "assess" in huleedu().stdout + huleedu().stderr
+
+
+def test_every_help_shows_an_example() -> None:
+    root = typer.main.get_command(app)
+    found = []
+    groups: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    for words, group in groups:
+        for name, command in getattr(group, "commands", {}).items():
+            groups.append(((*words, name), command))
+    for words, command in groups:
+        if not hasattr(command, "commands"):
+            printed = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
+            assert f"Example: huleedu {' '.join(words)}" in printed.replace("export HULEEDU_TOKEN=$(", ""), words
+            found.append(words)
+    assert len(found) == 13
