@@ -1,0 +1,153 @@
+"""The whole pipeline in one process, with real phases in real worker processes, as a teacher lives through it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from huleedu.contracts.batch import BatchPipelineRejectedV1
+from huleedu.contracts.essay import EssayRemovedV1
+from huleedu.contracts.messages import MESSAGES
+from huleedu.contracts.phase import PhaseWorkCompletedV1
+from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1, apply_corrections
+from huleedu.orchestrator import store as orchestrator
+from huleedu.phases import store as phases
+from huleedu.phases.work import LEASE_MARGIN
+from huleedu.platform.log import store
+from tests.system.house import House, Teacher, essay, inhabited, parts
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CANARY = "Zanzibarquokka"
+BY_TOPIC = {said.topic: said for said in MESSAGES}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with inhabited(tmp_path_factory.mktemp("pipeline")) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def house(whole: House) -> AsyncIterator[House]:
+    """The house; when a test is over, nothing in it waits for something that will never come."""
+    yield whole
+    for lost in (orchestrator.stalled, lambda tx: phases.stalled(tx, LEASE_MARGIN)):
+        assert list(await whole.platform.db.read(lost)) == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def anna(house: House) -> Teacher:
+    return await house.teacher(f"Anna {CANARY}")
+
+
+async def said(house: House, batch_id: str) -> list[dict[str, Any]]:
+    """Return every envelope about this batch, in the order of the log."""
+    mine = store.outbox.select().where(store.outbox.c.key == batch_id).order_by(store.outbox.c.pos)
+    return [json.loads(row.envelope) for row in await house.platform.db.read(lambda tx: tx.all(mine))]
+
+
+async def test_from_upload_to_result(anna: Teacher) -> None:
+    text = f"We was hapy in the sommer. {essay(f'{CANARY} is my name.')}"
+    batch_id = await anna.batch(text, essay(), title="9B")
+    run_id = await anna.start(batch_id)
+    ended = await anna.ended(batch_id, run_id)
+    assert (ended["status"], ended["essays"], ended["unassessed"]) == ("completed_successfully", 2, 0)
+    counts = {phase: found["essay_counts"] for phase, found in ended["pipeline_state"]["phases"].items()}
+    assert {phase: (found["total"], found["successful"]) for phase, found in counts.items()} == {
+        "spellcheck": (2, 2),
+        "nlp": (2, 2),
+    }
+    listed = (await anna.ask("GET", f"/batches/{batch_id}/essays", 200))["items"]
+    assert {item["status"] for item in listed} == {"completed"}
+    details = [await anna.ask("GET", f"/batches/{batch_id}/essays/{item['essay_id']}", 200) for item in listed]
+    found = next(detail for detail in details if detail["text"] == text)
+    checked = SpellcheckResultV1.model_validate(found["results"]["spellcheck"])
+    assert {"hapy", "sommer"} <= {correction.original for correction in checked.corrections}
+    assert apply_corrections(text, checked.corrections) == found["corrected_text"] == checked.corrected_text
+    assert NlpResultV1.model_validate(found["results"]["nlp"]).metrics.word_count == checked.metrics.word_count
+
+
+async def test_everything_is_said_by_whom_the_table_names_and_tells_nothing_of_a_pupil(
+    house: House, anna: Teacher
+) -> None:
+    batch_id = await anna.batch(title=CANARY)
+    files = parts(essay(f"I am {CANARY}. " * 4), essay(), CANARY, name=CANARY)
+    told = await anna.ask("POST", f"/batches/{batch_id}/essays", 201, files=files)
+    await anna.ask("DELETE", f"/batches/{batch_id}/essays/{told['items'][1]['essay_id']}", 204)
+    run_id = await anna.start(batch_id)
+    await anna.ended(batch_id, run_id)
+    retry = (await anna.ask("POST", f"/batches/{batch_id}/retry", 202))["run_id"]
+    await anna.ask("POST", f"/batches/{batch_id}/cancel", 202, json={"run_id": retry})
+    await anna.ended(batch_id, retry)
+    envelopes = await said(house, batch_id)
+    assert CANARY not in json.dumps(envelopes)
+    for envelope in envelopes:
+        by = BY_TOPIC[envelope["event_type"]].by
+        assert envelope["source_service"] in by or by == ("*",)
+        assert (envelope["user_id"], envelope["subject"]) == (anna.user_id, batch_id)
+    heard = {BY_TOPIC[envelope["event_type"]].message.__name__ for envelope in envelopes}
+    every = {row.message.__name__ for row in MESSAGES}
+    assert every - heard <= {"BatchErasedV1", "BatchErasureReportedV1", "RecordParkedV1", "BatchPipelineRejectedV1"}
+    assert EssayRemovedV1.__name__ in heard
+    assert len({envelope["event_id"] for envelope in envelopes}) == len(envelopes)
+
+
+async def test_one_request_is_followed_through_every_service(house: House, anna: Teacher) -> None:
+    batch_id = await anna.batch(essay())
+    trace = f"00-{'a1' * 16}-{'b2' * 8}-01"
+    body = {"requested_pipeline": "nlp"}
+    url = f"/batches/{batch_id}/pipelines"
+    started = await anna.ask("POST", url, 202, json=body, headers={"traceparent": trace})
+    await anna.ended(batch_id, started["run_id"])
+    run = [one for one in await said(house, batch_id) if one["correlation_id"] == started["correlation_id"]]
+    assert {one["source_service"] for one in run} == {"gateway", "orchestrator", "lifecycle", "phases"}
+    assert {one["traceparent"].split("-")[1] for one in run} == {"a1" * 16}
+    ids = {one["event_id"] for one in run}
+    assert run[0]["event_id"] == started["run_id"]
+    lifecycle = [one for one in run if one["source_service"] in {"orchestrator", "lifecycle"}]
+    assert all(one["causation_id"] in ids for one in lifecycle)
+
+
+async def test_stopped_half_way_and_taken_up_again(house: House, anna: Teacher) -> None:
+    batch_id = await anna.batch(*(essay() for _ in range(24)))
+    run_id = await anna.start(batch_id)
+
+    def some_done(found: dict[str, Any]) -> bool:
+        phase = found["pipeline_state"]["phases"].get("spellcheck")
+        return bool(phase and phase["essay_counts"]["successful"])
+
+    await anna.until(batch_id, some_done)
+    await anna.ask("POST", f"/batches/{batch_id}/cancel", 202)
+    stopped = await anna.ended(batch_id, run_id)
+    counts = stopped["pipeline_state"]["phases"]["spellcheck"]["essay_counts"]
+    assert stopped["status"] == "cancelled"
+    assert (counts["successful"] > 0, counts["cancelled"] > 0, counts["total"]) == (True, True, 24)
+    assert stopped["pipeline_state"]["phases"]["nlp"]["status"] == "cancelled"
+    again = (await anna.ask("POST", f"/batches/{batch_id}/retry", 202))["run_id"]
+    assert (await anna.ended(batch_id, again))["status"] == "completed_successfully"
+    results: dict[str, set[str]] = {}
+    for one in await said(house, batch_id):
+        if BY_TOPIC[one["event_type"]].message is PhaseWorkCompletedV1 and one["data"]["phase"] == "spellcheck":
+            (outcome,) = one["data"]["essays"]
+            results.setdefault(outcome["essay_id"], set()).add(outcome["result_id"])
+    assert len(results) == 24
+    assert all(len(ids) == 1 for ids in results.values()), "what was done is not done again, or comes out the same"
+
+
+async def test_of_two_starts_at_once_one_wins_and_the_other_is_told(house: House, anna: Teacher) -> None:
+    batch_id = await anna.batch(essay())
+    body = {"requested_pipeline": "all"}
+    answers = await asyncio.gather(*(anna.http.post(f"/v1/batches/{batch_id}/pipelines", json=body) for _ in range(4)))
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    accepted = {answer.json()["run_id"] for answer in answers if answer.status_code == 202}
+    ended = await anna.until(batch_id, lambda found: found["status"] == "completed_successfully")
+    rejected = {
+        one["data"]["run_id"]
+        for one in await said(house, batch_id)
+        if BY_TOPIC[one["event_type"]].message is BatchPipelineRejectedV1
+    }
+    assert accepted == rejected | {ended["pipeline_state"]["run_id"]}
+    assert ended["pipeline_state"]["run_id"] not in rejected
