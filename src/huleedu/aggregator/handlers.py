@@ -163,7 +163,7 @@ class Aggregator:
                 ended = {"run_id": state.run_id, "status": state.status.value}
                 change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
                 touched = None
-            essays = views.essays(tx, batch_id, touched)
+            essays = views.essays(tx, batch_id, state, touched)
             first = store.take_seqs(tx, user_id, len(essays) + 1 + len(change.also))
             status = status.model_copy(update={"live_cursor": views.cursor(tx, user_id, first + len(essays))})
             said = [(FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json")) for essay in essays]
@@ -242,7 +242,8 @@ class Aggregator:
             found = store.batch(tx, batch_id)
             if found is None or found[0].user_id != user_id:
                 return None
-            return {"items": views.essays(tx, batch_id), "live_cursor": views.cursor(tx, user_id)}
+            items = views.essays(tx, batch_id, views.live(tx, found[0]))
+            return {"items": items, "live_cursor": views.cursor(tx, user_id)}
 
         answer = await self._db.read(listed)
         if answer is not None:

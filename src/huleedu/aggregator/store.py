@@ -7,6 +7,7 @@ the feed's epoch too: after a swap every client takes a fresh snapshot.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -25,7 +26,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from huleedu.aggregator.model import EssayRow, PhaseRow, blank
 from huleedu.contracts.batch import Attention, ProcessingPipelineState
@@ -128,6 +129,8 @@ generation = Table(
     Column("next", Integer),
 )
 VIEWS = (batch_status_view, essay_view, essay_phase_view)
+CURRENT = func.coalesce(select(generation.c.current).scalar_subquery(), 1)
+"""The generation that is read, within a statement."""
 
 
 # -- generations
@@ -135,7 +138,7 @@ VIEWS = (batch_status_view, essay_view, essay_phase_view)
 
 def current_generation(tx: ReadTx) -> int:
     """Return the generation that is read, which is the feed's epoch."""
-    return int(tx.scalar(select(generation.c.current)) or 1)
+    return int(tx.scalar(select(CURRENT)))
 
 
 def written_generations(tx: ReadTx) -> list[int]:
@@ -180,29 +183,31 @@ def delete_old(tx: Tx, limit: int) -> int:
 # -- views
 
 
+@cache
+def _put_batch() -> Insert:
+    statement = insert(batch_status_view)
+    new = statement.excluded
+    told = ("user_id", "status", "pipeline_state", "source_version", "created_at", "last_updated")
+    return statement.on_conflict_do_update(
+        index_elements=["generation", "batch_id"],
+        set_={name: new[name] for name in told},
+        where=batch_status_view.c.source_version < new.source_version,
+    )
+
+
 def put_batch(tx: Tx, generations: Iterable[int], state: ProcessingPipelineState) -> None:
     """Write a batch's state, unless a newer one is there."""
-    for number in generations:
-        row = {
-            "generation": number,
-            "batch_id": state.batch_id,
-            "user_id": state.user_id,
-            "status": state.status.value,
-            "pipeline_state": state.model_dump_json(),
-            "source_version": state.version,
-            "version": 0,
-            "created_at": state.created_at,
-            "last_updated": state.last_updated,
-        }
-        statement = insert(batch_status_view).values(row)
-        changes = {name: statement.excluded[name] for name in row if name not in {"generation", "batch_id", "version"}}
-        tx.execute(
-            statement.on_conflict_do_update(
-                index_elements=["generation", "batch_id"],
-                set_=changes,
-                where=batch_status_view.c.source_version < statement.excluded.source_version,
-            )
-        )
+    row = {
+        "batch_id": state.batch_id,
+        "user_id": state.user_id,
+        "status": state.status.value,
+        "pipeline_state": state.model_dump_json(),
+        "source_version": state.version,
+        "version": 0,
+        "created_at": state.created_at,
+        "last_updated": state.last_updated,
+    }
+    tx.execute(_put_batch(), [{"generation": number, **row} for number in generations])
 
 
 def raise_version(tx: Tx, generations: Iterable[int], batch_id: str) -> None:
@@ -226,14 +231,14 @@ def note_end(tx: Tx, generations: Iterable[int], batch_id: str, run_id: str) -> 
 
 def batch(tx: ReadTx, batch_id: str) -> tuple[ProcessingPipelineState, int] | None:
     """Return a batch's state and its view's version."""
-    same = (batch_status_view.c.generation == current_generation(tx)) & (batch_status_view.c.batch_id == batch_id)
+    same = (batch_status_view.c.generation == CURRENT) & (batch_status_view.c.batch_id == batch_id)
     row = tx.first(select(batch_status_view.c.pipeline_state, batch_status_view.c.version).where(same))
     return (ProcessingPipelineState.model_validate_json(row.pipeline_state), row.version) if row else None
 
 
 def batch_ids(tx: ReadTx, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int) -> list[str]:
     """Return the teacher's batches, newest first (ids grow with time), older than `before`."""
-    mine = (batch_status_view.c.generation == current_generation(tx)) & (batch_status_view.c.user_id == user_id)
+    mine = (batch_status_view.c.generation == CURRENT) & (batch_status_view.c.user_id == user_id)
     if status is not None:
         mine &= batch_status_view.c.status == status.value
     if before is not None:
@@ -262,11 +267,11 @@ def remove_essay(tx: Tx, generations: Iterable[int], batch_id: str, essay_id: st
     tx.execute(delete(feed).where(feed.c.subject == essay_id))
 
 
-def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> None:
-    """Write what was heard of essays in phases, oldest first, unless newer is there; a result stays until replaced."""
+@cache
+def _put_phases() -> Insert:
     statement = insert(essay_phase_view)
     new = statement.excluded
-    upsert = statement.on_conflict_do_update(
+    return statement.on_conflict_do_update(
         index_elements=["generation", "essay_id", "phase"],
         set_={
             "run_id": new.run_id,
@@ -279,13 +284,19 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> 
         },
         where=essay_phase_view.c.version < new.version,
     )
+
+
+def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> None:
+    """Write what was heard of essays in phases, oldest first, unless newer is there; a result stays until replaced."""
+    if not rows:
+        return
     for number in generations:
         gone = removed(tx, number, [row.essay_id for row in rows])
         kept = [blank(row) if row.essay_id in gone else row for row in rows]
         dumped = [
             {"generation": number, **row.model_dump(mode="json"), "metrics": json.dumps(row.metrics)} for row in kept
         ]
-        tx.execute(upsert, dumped)
+        tx.execute(_put_phases(), dumped)
 
 
 def removed(tx: ReadTx, number: int, essay_ids: Sequence[str]) -> set[str]:
@@ -297,9 +308,8 @@ def removed(tx: ReadTx, number: int, essay_ids: Sequence[str]) -> set[str]:
 
 def essays(tx: ReadTx, batch_id: str, essay_ids: Iterable[str] | None = None) -> list[tuple[EssayRow, list[PhaseRow]]]:
     """Return a batch's essays, or these of them, in the order in which they came, with what is known of each."""
-    number = current_generation(tx)
-    there = (essay_view.c.generation == number) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
-    heard = (essay_phase_view.c.generation == number) & (essay_phase_view.c.batch_id == batch_id)
+    there = (essay_view.c.generation == CURRENT) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
+    heard = (essay_phase_view.c.generation == CURRENT) & (essay_phase_view.c.batch_id == batch_id)
     if essay_ids is not None:
         wanted = select(each(essay_ids).c.value)
         there &= essay_view.c.essay_id.in_(wanted)
@@ -314,7 +324,7 @@ def essays(tx: ReadTx, batch_id: str, essay_ids: Iterable[str] | None = None) ->
 
 def counts(tx: ReadTx, batch_id: str, run_id: str | None) -> Counts:
     """Count the essays of one run by phase and status."""
-    mine = (essay_phase_view.c.generation == current_generation(tx)) & (essay_phase_view.c.batch_id == batch_id)
+    mine = (essay_phase_view.c.generation == CURRENT) & (essay_phase_view.c.batch_id == batch_id)
     columns = (essay_phase_view.c.phase, essay_phase_view.c.status)
     counted = select(*columns, func.count().label("essays")).where(mine, essay_phase_view.c.run_id == run_id)
     found: Counts = {}
@@ -325,14 +335,13 @@ def counts(tx: ReadTx, batch_id: str, run_id: str | None) -> Counts:
 
 def essay_totals(tx: ReadTx, batch_id: str) -> tuple[int, int]:
     """Return how many essays the batch has, and how many of them no run has taken in yet."""
-    number = current_generation(tx)
-    there = (essay_view.c.generation == number) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
+    there = (essay_view.c.generation == CURRENT) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
     heard = exists().where(
-        essay_phase_view.c.generation == number, essay_phase_view.c.essay_id == essay_view.c.essay_id
+        essay_phase_view.c.generation == essay_view.c.generation, essay_phase_view.c.essay_id == essay_view.c.essay_id
     )
-    total = tx.scalar(select(func.count()).select_from(essay_view).where(there))
-    fresh = tx.scalar(select(func.count()).select_from(essay_view).where(there, ~heard))
-    return int(total), int(fresh)
+    counted = select(func.count().label("total"), func.count().filter(~heard).label("fresh"))
+    row = tx.all(counted.select_from(essay_view).where(there))[0]
+    return row.total, row.fresh
 
 
 def put_attention(tx: Tx, place: tuple[str, str, str], parked: int, cause: str) -> None:

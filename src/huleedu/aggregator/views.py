@@ -28,7 +28,7 @@ def status(tx: ReadTx, batch_id: str, seq: int | None = None) -> AggregatedBatch
     if found is None:
         return None
     state, version = found
-    shown = _live(tx, state)
+    shown = live(tx, state)
     essays, fresh = store.essay_totals(tx, batch_id)
     return AggregatedBatchStatus(
         batch_id=batch_id,
@@ -68,14 +68,13 @@ def public(found: AggregatedBatchStatus) -> BatchStatus:
     return BatchStatus.model_construct(**{name: getattr(found, name) for name in BatchStatus.model_fields})
 
 
-def essays(tx: ReadTx, batch_id: str, essay_ids: Iterable[str] | None = None) -> list[EssayResultIds]:
-    """Return a batch's essays, or these of them, as their teacher sees them."""
-    found = store.batch(tx, batch_id)
-    if found is None:
-        return []
-    shown = _live(tx, found[0])
+def essays(
+    tx: ReadTx, batch_id: str, shown: PipelineState, essay_ids: Iterable[str] | None = None
+) -> list[EssayResultIds]:
+    """Return a batch's essays, or these of them, as their teacher sees them beside this state of the batch."""
     return [model.essay_view(essay, phases, shown) for essay, phases in store.essays(tx, batch_id, essay_ids)]
 
 
-def _live(tx: ReadTx, state: ProcessingPipelineState) -> PipelineState:
+def live(tx: ReadTx, state: ProcessingPipelineState) -> PipelineState:
+    """Return a batch's state with the counts that its essays' rows show."""
     return model.live(state, store.counts(tx, state.batch_id, state.run_id))
