@@ -32,7 +32,7 @@ def announced(_shown: Shown, item: FeedItem) -> None:
     wanted = {
         FeedEvent.BATCH_PIPELINE_COMPLETED: {"run_id", "status"},
         FeedEvent.BATCH_PIPELINE_REJECTED: {"run_id", "code", "detail"},
-        FeedEvent.ESSAY_REFUSED: {"upload_id", "code"},
+        FeedEvent.ESSAY_REFUSED: {"code"},
     }
     assert set(item.data) == wanted[item.event]
 

@@ -32,13 +32,14 @@ from huleedu.contracts.phase import (
     PhaseWorkRequestedV1,
     WorkOutcome,
 )
-from huleedu.files import store as files_store
-from huleedu.files.handlers import Files, Taken
+from huleedu.files.handlers import GROUP as FILES
+from huleedu.files.handlers import Files, Reading
 from huleedu.orchestrator import store as orchestrator
 from huleedu.orchestrator.handlers import Orchestrator
 from huleedu.phases import store as phases
 from huleedu.platform.app import Platform, connect
 from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.blobs import store as garbage
 from huleedu.platform.clock import Clock, ManualClock
 from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, ReadTx, Tx, metadata
@@ -89,7 +90,7 @@ class School:
         wired = build_all(self.platform)
         self.apps = connect(self.platform, wired)
         self.services = {service.name: service for service in wired if service.hears}
-        self.files = Files(platform.db, platform.blobs, Workers(count=1))
+        self.files = Files(platform, Workers(count=1))
         self.orchestrator = Orchestrator(platform.db, clock, self.platform.peer("files"))
         self.directory = platform.db.path.parent
         self.page = Page(self.ask, TEACHER)
@@ -117,11 +118,8 @@ class School:
 
     async def hand_in(self, batch_id: str, text: str, user_id: str = TEACHER) -> str | None:
         """Store an essay as an upload does, its text extracted; return its id, or None if it is refused."""
-        essay_id, data = str(new_id()), text.encode()
-        blob = await self.platform.blobs.put(f"{batch_id}/{essay_id}", data)
-        taken = Taken(essay_id, f"{text}.txt", blob, blob, text)
         with bound(service="files", user_id=user_id, correlation_id=new_id(), batch_id=batch_id):
-            item = await self.db.write(lambda tx: self.files._store(tx, batch_id, user_id, taken))
+            item = await self.files.store(batch_id, user_id, Reading(f"{text}.txt", text.encode(), text))
         return item.essay_id if item else None
 
     async def start(self, batch_id: str, requested: str = "all", user_id: str = TEACHER) -> str:
@@ -269,10 +267,13 @@ class School:
         return files | await self.db.read(search)
 
     async def sweep(self) -> None:
-        """Have files delete what nothing refers to."""
+        """Have the services delete what nothing refers to."""
         tasks = Tasks(self.clock)
-        tasks.start("sweep", self.files.sweep)
-        while await self.db.read(files_store.discarded):
+        for service in self.services.values():
+            for loop in service.tasks:
+                if loop.__name__ == "sweep":
+                    tasks.start(service.name, loop)
+        while await self.db.read(lambda tx: [*garbage.due(tx, FILES), *garbage.due(tx, "phase-service")]):
             await self.db.write(lambda _tx: None)
         await tasks.aclose()
 

@@ -137,8 +137,8 @@ class Aggregator:
             case EssayRemovedV1(essay_id=essay_id):
                 store.remove_essay(tx, generations, batch_id, essay_id)
                 change.also.append((FeedEvent.ESSAY_REMOVED, {"essay_id": essay_id}))
-            case EssayValidationFailedV1(upload_id=upload_id, code=code):
-                change.also.append((FeedEvent.ESSAY_REFUSED, {"upload_id": upload_id, "code": code.value}))
+            case EssayValidationFailedV1(code=code):
+                change.also.append((FeedEvent.ESSAY_REFUSED, {"code": code.value}))
             case BatchPipelineRejectedV1(run_id=run_id, code=code, detail=detail):
                 data = {"run_id": run_id, "code": code, "detail": detail}
                 change.also.append((FeedEvent.BATCH_PIPELINE_REJECTED, data))

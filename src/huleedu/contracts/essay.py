@@ -29,6 +29,7 @@ class RefusalCode(StrEnum):
     UNSUPPORTED_TYPE = "UNSUPPORTED_TYPE"
     DUPLICATE = "DUPLICATE"
     TOO_LARGE = "TOO_LARGE"
+    NOT_STORED = "NOT_STORED"
 
 
 class EssayStatus(StrEnum):
@@ -49,11 +50,9 @@ class EssayContentProvisionedV1(Event):
 
 
 class EssayValidationFailedV1(Event):
-    """A file was refused; what it was called is asked of files."""
+    """A file was refused; what it was called is told to whoever sent it, and kept nowhere."""
 
-    upload_id: str
     code: RefusalCode
-    detail: str
 
 
 class EssayRemovedV1(Event):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,9 +27,11 @@ from huleedu.contracts.essay import (
 from huleedu.files import model, store
 from huleedu.files.extract import extract
 from huleedu.files.unreadable import Unreadable
-from huleedu.platform.context import bound, current, new_id
+from huleedu.platform.blobs import store as garbage
+from huleedu.platform.context import current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound
 from huleedu.platform.log import store as log_store
+from huleedu.platform.log.delivery import describe
 from huleedu.platform.workers import WorkerDied, Workers, WorkerTimeout
 
 if TYPE_CHECKING:
@@ -38,104 +41,143 @@ if TYPE_CHECKING:
 
     from huleedu.contracts.envelope import Event
     from huleedu.contracts.phase import EssayRef
-    from huleedu.platform.blobs import Blobs
-    from huleedu.platform.db import Db, Tx
+    from huleedu.platform.app import Platform
+    from huleedu.platform.db import Tx
 
 GROUP = "file-service"
 EXTRACTION_SECONDS = 5.0
-TOO_HARD = "The text could not be read within the time or memory allowed. Save it as .docx or .txt and upload that."
+PATIENCE = timedelta(minutes=10)
+"""No upload takes so long; blobs of one that has not ended by then are deleted."""
+TOO_HARD = Unreadable(
+    RefusalCode.TEXT_EXTRACTION_FAILED,
+    "The text could not be read within the time or memory allowed. Save it as .docx or .txt and upload that.",
+)
+CLOSED = Unreadable(RefusalCode.INTAKE_CLOSED, "The batch is being assessed. Add the file when it is done.")
+NOT_STORED = Unreadable(RefusalCode.NOT_STORED, "The file could not be stored at the moment. Upload it again.")
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A file that was read: its text with the ids of both blobs."""
+class Reading:
+    """A file that was read."""
 
+    file_name: str
+    data: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An essay whose blobs are there and whose row is not yet."""
+
+    batch_id: str
+    user_id: str
     essay_id: str
     file_name: str
     original_id: str
     text_storage_id: str
     fingerprint: str
 
+    @property
+    def prefix(self) -> str:
+        """Where its blobs lie."""
+        return f"{self.batch_id}/{self.essay_id}"
+
 
 class Files:
     """Owns originals, texts and the list of a batch's essays."""
 
-    def __init__(self, db: Db, blobs: Blobs, workers: Workers) -> None:
-        self._db = db
-        self._blobs = blobs
-        self._workers = workers
+    def __init__(self, platform: Platform, workers: Workers) -> None:
+        self._db, self._blobs, self._workers = platform.db, platform.blobs, workers
+        # One more than can be read at once: no worker waits for a file, and few files are held in memory.
+        self._places = asyncio.Semaphore(platform.settings.workers + 1)
 
     # -- uploads
 
     async def upload(self, batch_id: str, user_id: str, files: Sequence[UploadFile]) -> list[UploadItem]:
         """Take the files in, each with an outcome of its own; nothing is answered before it is durable."""
-        return await asyncio.gather(*(self._take(batch_id, user_id, file) for file in files))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._take(batch_id, user_id, file)) for file in files]
+        items = [item for task in tasks if (item := task.result())]
+        if len(items) < len(files):
+            raise NotFound("There is no such batch.")
+        return items
 
-    async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem:
+    async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem | None:
+        """Take one file in, or say why not; None if the batch has been erased."""
         name = file.filename or "unnamed"
         try:
-            essay_id = str(new_id())
-            text, data = await self._read(file, name)
-            prefix = f"{batch_id}/{essay_id}"
-            original_id, text_id = await self._blobs.put(prefix, data), await self._blobs.put(prefix, text.encode())
-            taken = Taken(essay_id, name, original_id, text_id, model.fingerprint(text))
-            item = await self._db.write(lambda tx: self._store(tx, batch_id, user_id, taken))
-        except Unreadable as error:
-            refused = error
-            item = await self._db.write(lambda tx: self._refuse(tx, batch_id, name, refused))
-        if item is None:
-            raise NotFound("There is no such batch.")
-        return item
+            async with self._places:
+                found = await self._read(file, name)
+                if isinstance(found, Unreadable):
+                    return await self._db.write(lambda tx: self._refuse(tx, batch_id, name, found))
+                return await self.store(batch_id, user_id, found)
+        except Exception as error:  # noqa: BLE001 -- one file's trouble never spoils the answer about the others
+            log.error("files.not_stored", cause=describe(error))  # noqa: TRY400 -- no word of the file
+            return _refused(name, NOT_STORED)
 
-    async def _read(self, file: UploadFile, name: str) -> tuple[str, bytes]:
-        """Return text and bytes of a file, or raise Unreadable with the reason."""
+    async def _read(self, file: UploadFile, name: str) -> Reading | Unreadable:
+        """Return a file's text and bytes, or why it is refused."""
         data = await file.read(MAX_FILE_BYTES + 1)
         if refused := model.judge_size(len(data)):
-            raise Unreadable(*refused)
+            return Unreadable(*refused)
         try:
             text = await self._workers.run(extract, data, name, timeout_s=EXTRACTION_SECONDS)
-        except (WorkerDied, WorkerTimeout, MemoryError) as error:
-            raise Unreadable(RefusalCode.TEXT_EXTRACTION_FAILED, TOO_HARD) from error
-        if refused := model.judge_text(text):
-            raise Unreadable(*refused)
-        return text, data
+        except Unreadable as error:
+            return error
+        except (WorkerDied, WorkerTimeout, MemoryError):
+            return TOO_HARD
+        refused = model.judge_text(text)
+        return Unreadable(*refused) if refused else Reading(name, data, text)
 
-    def _store(self, tx: Tx, batch_id: str, user_id: str, taken: Taken) -> UploadItem | None:
-        """Insert the essay, unless the intake has closed or the text is there already. None: the batch is erased."""
-        if log_store.buried(tx, GROUP, [batch_id]):
-            store.discard(tx, f"{batch_id}/{taken.essay_id}", batch_id, user_id)
+    async def store(self, batch_id: str, user_id: str, reading: Reading) -> UploadItem | None:
+        """Store what was read: its blobs, then its row. None if the batch has been erased."""
+        essay_id = str(new_id())
+        prefix = f"{batch_id}/{essay_id}"
+
+        def expect(tx: Tx) -> bool:
+            if log_store.buried(tx, GROUP, [batch_id]):
+                return False
+            garbage.expect(tx, GROUP, prefix, user_id, tx.now + PATIENCE)
+            return True
+
+        if not await self._db.write(expect):
             return None
-        row = {name: getattr(taken, name) for name in Taken.__slots__}
-        if store.is_closed(tx, batch_id):
-            refused = Unreadable(
-                RefusalCode.INTAKE_CLOSED, "The batch is being assessed. Add the file when it is done."
-            )
-        elif not store.add_essay(tx, {"batch_id": batch_id, "user_id": user_id, **row}):
-            same = store.twin(tx, batch_id, taken.fingerprint)
-            refused = Unreadable(RefusalCode.DUPLICATE, f"The same text is in the batch already, as '{same}'.")
-        else:
-            stored = EssayContentProvisionedV1(
-                batch_id=batch_id, essay_id=taken.essay_id, text_storage_id=taken.text_storage_id
-            )
-            log_store.append(tx, [stored])
-            return UploadItem(file_name=taken.file_name, status="stored", essay_id=taken.essay_id)
-        store.discard(tx, f"{batch_id}/{taken.essay_id}", batch_id, user_id)
-        return self._refuse(tx, batch_id, taken.file_name, refused)
+        original_id = await self._blobs.put(prefix, reading.data)
+        text_id = await self._blobs.put(prefix, reading.text.encode())
+        same = model.fingerprint(reading.text)
+        taken = Taken(batch_id, user_id, essay_id, reading.file_name, original_id, text_id, same)
+        return await self._db.write(lambda tx: self._conclude(tx, taken))
+
+    def _conclude(self, tx: Tx, taken: Taken) -> UploadItem | None:
+        """Insert the essay, or discard it and say why."""
+        if refused := self._objection(tx, taken):
+            garbage.discard(tx, GROUP, taken.prefix, taken.user_id)
+            return self._refuse(tx, taken.batch_id, taken.file_name, refused)
+        stored = EssayContentProvisionedV1(
+            batch_id=taken.batch_id, essay_id=taken.essay_id, text_storage_id=taken.text_storage_id
+        )
+        log_store.append(tx, [stored])
+        return UploadItem(file_name=taken.file_name, status="stored", essay_id=taken.essay_id)
+
+    def _objection(self, tx: Tx, taken: Taken) -> Unreadable | None:
+        """Insert the row, or return why that cannot be: erased or swept meanwhile, closed, or there already."""
+        if log_store.buried(tx, GROUP, [taken.batch_id]) or not garbage.keep(tx, GROUP, taken.prefix):
+            return NOT_STORED
+        if store.is_closed(tx, taken.batch_id):
+            return CLOSED
+        if not store.add_essay(tx, asdict(taken)):
+            same = store.twin(tx, taken.batch_id, taken.fingerprint)
+            return Unreadable(RefusalCode.DUPLICATE, f"The same text is in the batch already, as '{same}'.")
+        return None
 
     def _refuse(self, tx: Tx, batch_id: str, name: str, refused: Unreadable) -> UploadItem | None:
+        """Say that a file is refused; None, and nothing is said, if the batch has been erased."""
         if log_store.buried(tx, GROUP, [batch_id]):
             return None
-        upload_id = str(new_id())
-        store.add_refusal(
-            tx, {"upload_id": upload_id, "batch_id": batch_id, "file_name": name, "code": refused.code.value}
-        )
         # The sentence may name another file; what is told to everyone holds the code only.
-        told = EssayValidationFailedV1(
-            batch_id=batch_id, upload_id=upload_id, code=refused.code, detail=refused.code.value
-        )
-        log_store.append(tx, [told])
-        return UploadItem(file_name=name, status="refused", code=refused.code, detail=refused.detail)
+        log_store.append(tx, [EssayValidationFailedV1(batch_id=batch_id, code=refused.code)])
+        return _refused(name, refused)
 
     async def remove(self, batch_id: str, essay_id: str, user_id: str) -> None:
         """Take an essay out of a batch that is not being assessed."""
@@ -145,6 +187,7 @@ class Files:
                 raise Conflict("The batch is being assessed. Remove the essay when it is done.", code="INTAKE_CLOSED")
             if not store.remove_essay(tx, batch_id, essay_id, user_id):
                 raise NotFound("There is no such essay in this batch.")
+            garbage.discard(tx, GROUP, f"{batch_id}/{essay_id}", user_id)
             log_store.append(tx, [EssayRemovedV1(batch_id=batch_id, essay_id=essay_id)])
 
         await self._db.write(delete)
@@ -181,20 +224,15 @@ class Files:
 
     def on_batch_erased(self, tx: Tx, message: BatchErasedV1) -> Iterable[Event]:
         """Delete the rows now, the blobs right after; that is reported when they are gone."""
-        store.erase(tx, message.batch_id, current().user_id or "")
+        store.erase(tx, message.batch_id)
+        garbage.discard(tx, GROUP, message.batch_id, current().user_id or "")
         return []
 
-    async def sweep(self) -> None:
-        """Delete blobs that nothing refers to any more, as soon as there are any."""
-        with self._db.watch([store.GARBAGE_CHANNEL]) as watch:
-            while True:
-                await watch.take()
-                for row in await self._db.read(store.discarded):
-                    await self._blobs.delete(row.prefix)
-                    with bound(user_id=row.user_id, batch_id=row.batch_id):
-                        await self._db.write(lambda tx, row=row: self._swept(tx, row.prefix, row.batch_id))  # type: ignore[misc]
 
-    def _swept(self, tx: Tx, prefix: str, batch_id: str) -> None:
-        store.forget_discarded(tx, prefix)
-        if prefix == batch_id:
-            log_store.append(tx, [BatchErasureReportedV1(batch_id=batch_id, service="files")])
+def gone(batch_id: str) -> BatchErasureReportedV1:
+    """Return what is said when no blob of an erased batch is left, and none is on its way."""
+    return BatchErasureReportedV1(batch_id=batch_id, service="files")
+
+
+def _refused(name: str, refused: Unreadable) -> UploadItem:
+    return UploadItem(file_name=name, status="refused", code=refused.code, detail=refused.detail)

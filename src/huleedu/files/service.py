@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from huleedu.contracts.batch import BatchErasedV1, BatchPipelineCompletedV1, BatchPipelineRejectedV1
-from huleedu.files.handlers import GROUP, Files
+from huleedu.files.handlers import GROUP, Files, gone
 from huleedu.files.routes import routes
+from huleedu.platform.blobs.store import discard_expected
+from huleedu.platform.blobs.sweep import Sweep
 from huleedu.platform.service import Service
 from huleedu.platform.workers import Workers
 
@@ -19,7 +21,8 @@ EXTRACTION_MIB = 256
 def build(platform: Platform) -> Service:
     """Wire files. Hostile files are read in bare children, which share no memory with anything."""
     workers = Workers(count=platform.settings.workers, memory_mib=EXTRACTION_MIB)
-    files = Files(platform.db, platform.blobs, workers)
+    files = Files(platform, workers)
+    sweep = Sweep(platform, GROUP, gone)
     return Service(
         name="files",
         group=GROUP,
@@ -30,6 +33,8 @@ def build(platform: Platform) -> Service:
         },
         ends=BatchErasedV1,
         routes=[routes(files)],
-        tasks=[files.sweep],
+        # In one process nobody else can be taking anything in when it starts.
+        prepare=lambda tx: discard_expected(tx, GROUP),
+        tasks=[sweep.sweep, sweep.remind],
         workers=workers,
     )

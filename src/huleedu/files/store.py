@@ -1,22 +1,11 @@
-"""The tables of files: essays, refused uploads, the intake of each run, and blobs that are to go."""
+"""The tables of files: essays, and the intake of each run."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import (
-    Column,
-    Index,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-    delete,
-    exists,
-    select,
-    update,
-)
+from sqlalchemy import Column, PrimaryKeyConstraint, Table, Text, UniqueConstraint, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.contracts.essay import StoredEssay
@@ -24,7 +13,7 @@ from huleedu.contracts.phase import EssayRef
 from huleedu.platform.db import Timestamp, each, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from huleedu.platform.db import ReadTx, Tx
 
@@ -41,16 +30,6 @@ essay = Table(
     Column("created_at", Timestamp, nullable=False),
     UniqueConstraint("batch_id", "fingerprint"),
 )
-refusal = Table(
-    "refusal",
-    metadata,
-    Column("upload_id", Text, primary_key=True),
-    Column("batch_id", Text, nullable=False),
-    Column("file_name", Text, nullable=False),
-    Column("code", Text, nullable=False),
-    Column("at", Timestamp, nullable=False),
-    Index("refusal_batch", "batch_id"),
-)
 intake = Table(
     "intake",
     metadata,
@@ -60,27 +39,14 @@ intake = Table(
     Column("essays", Text, nullable=False),
     PrimaryKeyConstraint("batch_id", "run_id"),
 )
-garbage = Table(
-    "garbage",
-    metadata,
-    Column("prefix", Text, primary_key=True),
-    Column("batch_id", Text, nullable=False),
-    Column("user_id", Text, nullable=False),
-)
 
 CLOSED = "closed"
 ENDED = "ended"
-GARBAGE_CHANNEL = "files:garbage"
 
 
 def add_essay(tx: Tx, row: Mapping[str, Any]) -> bool:
     """Insert an essay; False if the batch has the same text already."""
     return bool(tx.execute(insert(essay).values(created_at=tx.now, **row).on_conflict_do_nothing()))
-
-
-def add_refusal(tx: Tx, row: Mapping[str, Any]) -> None:
-    """Note a refused file."""
-    tx.execute(insert(refusal).values(at=tx.now, **row))
 
 
 def twin(tx: ReadTx, batch_id: str, fingerprint: str) -> str | None:
@@ -98,12 +64,9 @@ def essays(tx: ReadTx, batch_ids: Iterable[str]) -> list[StoredEssay]:
 
 
 def remove_essay(tx: Tx, batch_id: str, essay_id: str, user_id: str) -> bool:
-    """Delete the row of an essay, and mark its blobs to go; False if there is none."""
+    """Delete the row of an essay; False if there is none."""
     same = (essay.c.batch_id == batch_id) & (essay.c.essay_id == essay_id) & (essay.c.user_id == user_id)
-    if not tx.execute(delete(essay).where(same)):
-        return False
-    discard(tx, f"{batch_id}/{essay_id}", batch_id, user_id)
-    return True
+    return bool(tx.execute(delete(essay).where(same)))
 
 
 def is_closed(tx: ReadTx, batch_id: str) -> bool:
@@ -134,24 +97,7 @@ def end_run(tx: Tx, batch_id: str, run_id: str) -> None:
     )
 
 
-def discard(tx: Tx, prefix: str, batch_id: str, user_id: str) -> None:
-    """Mark all blobs below this prefix to go."""
-    tx.execute(insert(garbage).values(prefix=prefix, batch_id=batch_id, user_id=user_id).on_conflict_do_nothing())
-    tx.announce(GARBAGE_CHANNEL)
-
-
-def discarded(tx: ReadTx) -> Sequence[Any]:
-    """Return the prefixes that are to go: (prefix, batch_id, user_id)."""
-    return tx.all(select(garbage))
-
-
-def forget_discarded(tx: Tx, prefix: str) -> None:
-    """Note that the blobs are gone."""
-    tx.execute(delete(garbage).where(garbage.c.prefix == prefix))
-
-
-def erase(tx: Tx, batch_id: str, user_id: str) -> None:
-    """Delete every row of the batch, and mark all its blobs to go."""
-    for table in (essay, refusal, intake, garbage):
+def erase(tx: Tx, batch_id: str) -> None:
+    """Delete every row of the batch."""
+    for table in (essay, intake):
         tx.execute(delete(table).where(table.c.batch_id == batch_id))
-    discard(tx, batch_id, batch_id, user_id)

@@ -17,7 +17,7 @@ from huleedu.platform.errors import Usage
 def config() -> Config:
     """Return the configuration of the one environment, which has a branch for each owner of tables."""
     root = Path(__file__).parents[1]
-    branches = [root / "platform" / "log" / "migrations", *sorted(root.glob("*/migrations"))]
+    branches = [*sorted(root.glob("platform/*/migrations")), *sorted(root.glob("*/migrations"))]
     found = Config()
     found.set_main_option("script_location", str(root / "platform" / "alembic"))
     found.set_main_option("path_separator", "newline")

@@ -24,13 +24,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("batch_id", "fingerprint"),
     )
     op.create_table(
-        "garbage",
-        sa.Column("prefix", sa.Text(), nullable=False),
-        sa.Column("batch_id", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("prefix"),
-    )
-    op.create_table(
         "intake",
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
@@ -38,13 +31,3 @@ def upgrade() -> None:
         sa.Column("essays", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("batch_id", "run_id"),
     )
-    op.create_table(
-        "refusal",
-        sa.Column("upload_id", sa.Text(), nullable=False),
-        sa.Column("batch_id", sa.Text(), nullable=False),
-        sa.Column("file_name", sa.Text(), nullable=False),
-        sa.Column("code", sa.Text(), nullable=False),
-        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("upload_id"),
-    )
-    op.create_index("refusal_batch", "refusal", ["batch_id"], unique=False)
