@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -59,11 +59,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file that was read."""
+    """A file that was read. Its essay's id was minted when it came: essays are listed in the order they were sent."""
 
     file_name: str
     data: bytes
     text: str
+    essay_id: str = field(default_factory=lambda: str(new_id()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,10 @@ class Files:
 
     async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem | None:
         """Take one file in, or say why not; None if the batch has been erased."""
-        name = file.filename or "unnamed"
+        name, essay_id = file.filename or "unnamed", str(new_id())
         try:
             async with self._places:
-                found = await self._read(file, name)
+                found = await self._read(file, name, essay_id)
                 if isinstance(found, Unreadable):
                     return await self._db.write(lambda tx: self._refuse(tx, batch_id, name, found))
                 return await self.store(batch_id, user_id, found)
@@ -116,7 +117,7 @@ class Files:
             log.error("files.not_stored", cause=describe(error))  # noqa: TRY400 -- no word of the file
             return _refused(name, NOT_STORED)
 
-    async def _read(self, file: UploadFile, name: str) -> Reading | Unreadable:
+    async def _read(self, file: UploadFile, name: str, essay_id: str) -> Reading | Unreadable:
         """Return a file's text and bytes, or why it is refused."""
         data = await file.read(MAX_FILE_BYTES + 1)
         if refused := model.judge_size(len(data)):
@@ -128,12 +129,11 @@ class Files:
         except (WorkerDied, WorkerTimeout, MemoryError):
             return TOO_HARD
         refused = model.judge_text(text)
-        return Unreadable(*refused) if refused else Reading(name, data, text)
+        return Unreadable(*refused) if refused else Reading(name, data, text, essay_id)
 
     async def store(self, batch_id: str, user_id: str, reading: Reading) -> UploadItem | None:
         """Store what was read: its blobs, then its row. None if the batch has been erased."""
-        essay_id = str(new_id())
-        prefix = f"{batch_id}/{essay_id}"
+        prefix = f"{batch_id}/{reading.essay_id}"
 
         def expect(tx: Tx) -> bool:
             if log_store.buried(tx, GROUP, [batch_id]):
@@ -146,7 +146,7 @@ class Files:
         original_id = await self._blobs.put(prefix, reading.data)
         text_id = await self._blobs.put(prefix, reading.text.encode())
         same = model.fingerprint(reading.text)
-        taken = Taken(batch_id, user_id, essay_id, reading.file_name, original_id, text_id, same)
+        taken = Taken(batch_id, user_id, reading.essay_id, reading.file_name, original_id, text_id, same)
         return await self._db.write(lambda tx: self._conclude(tx, taken))
 
     def _conclude(self, tx: Tx, taken: Taken) -> UploadItem | None:

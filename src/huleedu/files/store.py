@@ -59,7 +59,7 @@ def twin(tx: ReadTx, batch_id: str, fingerprint: str) -> str | None:
 def essays(tx: ReadTx, batch_ids: Iterable[str]) -> list[StoredEssay]:
     """Return the essays of these batches, in the order in which they came."""
     wanted = essay.c.batch_id.in_(select(each(batch_ids).c.value))
-    rows = tx.all(select(essay).where(wanted).order_by(essay.c.batch_id, essay.c.created_at, essay.c.essay_id))
+    rows = tx.all(select(essay).where(wanted).order_by(essay.c.batch_id, essay.c.essay_id))
     return [StoredEssay.model_validate(row._mapping) for row in rows]  # noqa: SLF001 -- SQLAlchemy's public name
 
 
