@@ -213,12 +213,12 @@ class Aggregator:
 
     async def status(self, batch_id: str) -> AggregatedBatchStatus:
         """Return a batch with its owner. Without a view yet, the feed's head is read first, then the truth asked."""
-        found = await self._db.read(lambda tx: views.status(tx, batch_id))
+        user_id = current().user_id or ""
+        found, cursor = await self._db.read(lambda tx: (views.status(tx, batch_id), views.cursor(tx, user_id)))
         if found is not None:
             return found
         if not self._ask_missing:
             raise NotFound("There is no such batch.")
-        cursor = await self._db.read(lambda tx: views.cursor(tx, current().user_id or ""))
         state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
         return views.unseen(ProcessingPipelineState.model_validate(state), cursor)
 

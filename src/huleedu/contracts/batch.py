@@ -180,7 +180,7 @@ class PipelineState(Fact):
 class ProcessingPipelineState(PipelineState):
     """The orchestrator's state with its owner: the single source of truth."""
 
-    user_id: str
+    user_id: str = Field(min_length=1)
     title: str | None = None
     language: Language = Language.EN
     created_at: Moment

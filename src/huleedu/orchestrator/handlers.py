@@ -152,6 +152,8 @@ class Orchestrator:
 
     def on_parked(self, tx: Tx, message: RecordParkedV1) -> Iterable[Event]:
         """Let the timer of a batch rest while something of it is parked; after that it has its whole time again."""
+        if store.load(tx, message.batch_id) is None:
+            return []
         store.note_parked(tx, message.batch_id, (message.group, message.topic), parked=message.parked > 0)
         if not message.parked:
             store.rearm(tx, tx.now + PATIENCE, message.batch_id)
