@@ -4,8 +4,9 @@ What must hold after anything that happened is checked at the end of every test 
 """
 
 import asyncio
+import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from sqlalchemy import event, func, insert, select
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from huleedu.contracts.batch import (
@@ -57,6 +59,8 @@ from tests.service.world import Dry, DryLog
 E = TypeVar("E", bound=Event)
 TEACHER, COLLEAGUE = "teacher-1", "teacher-2"
 Fate = Callable[[PhaseWorkRequestedV1], bool]
+Change = Callable[[str, Any], Awaitable[Any]]
+"""(path, JSON that is answered) -> JSON that is answered instead."""
 FINE: Fate = lambda _request: True  # noqa: E731 -- a constant of a callable type
 
 
@@ -185,6 +189,14 @@ class School:
         yield
         self.services[name] = sound
 
+    @contextmanager
+    def altered(self, name: str, change: Change) -> Iterator[None]:
+        """While the block runs, a service's answers are changed on their way, or something happens before them."""
+        peer = self.platform.peer(name)
+        peer.connect(_altered(self.apps[name], change))
+        yield
+        peer.connect(self.apps[name])
+
     async def redrive(self, name: str) -> None:
         await self.ask(name, "POST", "/dead-letters")
         await serve(self.platform, self.services[name], self.runner(self.services[name]))
@@ -213,6 +225,16 @@ class School:
         self.clock.move(25 * 3600)
         with bound(service="orchestrator"):
             await self.db.write(self.orchestrator.end_overdue)
+
+    async def watched(self, fate: Fate = FINE) -> None:
+        """Go on until nothing is left to do, with a page that looks after every step of every service."""
+        while True:
+            while behind := await self.db.read(self._behind):
+                await self.hear(behind[0])
+                await self.hear("aggregator")
+                await self.check_page()
+            if not await self.work(fate, units=1):
+                return
 
     async def finish(self, fate: Fate = FINE) -> None:
         """Go on until nothing is left to do for anybody."""
@@ -293,6 +315,10 @@ class School:
         for user_id, items in self.backplane.pushed.items():
             assert [item.seq for item in items] == list(range(1, len(items) + 1)), user_id
         await self._views_are_true()
+        await self.check_page()
+
+    async def check_page(self) -> None:
+        """What a page made of the feed is what it would be shown anew."""
         await self.page.follow()
         fresh = await self.page.fresh()
         assert self.page.shown.keys() == fresh.keys()
@@ -305,6 +331,23 @@ class School:
             live = {"phases"} if item["status"] == "processing" else set()  # these are counted from essays meanwhile
             same = view.keys() & item.keys() - live
             assert {name: view[name] for name in same} == {name: item[name] for name in same}
+
+
+def _altered(app: ASGIApp, change: Change) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        sent: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            sent.append(message)
+
+        await app(scope, receive, keep)
+        told = json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+        headers = [(name, value) for name, value in sent[0]["headers"] if name != b"content-length"]
+        body = json.dumps(await change(scope["path"], told)).encode()
+        await send({**sent[0], "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
 
 
 def _fail(*_arguments: object) -> NoReturn:

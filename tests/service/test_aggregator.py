@@ -1,16 +1,25 @@
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from itertools import cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete, select
 
+from huleedu.aggregator import store
+from huleedu.aggregator.handlers import Aggregator
+from huleedu.contracts.batch import BatchPipelineCompletedV1, BatchStateChangedV1
+from huleedu.contracts.essay import EssayContentProvisionedV1
 from huleedu.contracts.messages import MESSAGES
+from huleedu.contracts.notice import FeedEvent
 from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, ELSBatchPhaseOutcomeV1
-from huleedu.platform.errors import Problem
-from tests.service.school import School, school_at
+from huleedu.platform.context import new_id
+from huleedu.platform.errors import NotFound, Problem
+from tests.service.page import REDUCERS
+from tests.service.school import COLLEAGUE, FINE, TEACHER, School, school_at
 
 STEPPED = ("files", "orchestrator", "lifecycle", "phases", "aggregator")
 KINDS = [said.message for said in MESSAGES]
@@ -174,3 +183,175 @@ async def all_is_decided(school: School) -> None:
         ran = [phase["status"] for phase in state["phases"].values() if phase["status"] != "skipped_by_user_config"]
         full = bool(ran) and set(ran) == {"completed_successfully"}
         assert (state["status"] == "completed_successfully") == full
+
+
+async def test_every_event_of_the_feed_is_said_and_keeps_a_page_live(school: School) -> None:
+    assert set(REDUCERS) == set(FeedEvent)
+    batch_id, another = await school.batch("one", "two"), await school.batch("three")
+    await school.hand_in(batch_id, "one")
+    await school.start(batch_id)
+    await school.start(batch_id)
+    await school.watched(lambda request: request.essays[0].text_storage_id.startswith(batch_id))
+    listed = await school.essays(another)
+    await school.ask("files", "DELETE", f"/batches/{another}/essays/{listed[0]['essay_id']}")
+    await school.watched()
+    await school.ask("orchestrator", "DELETE", f"/batches/{another}")
+    await school.watched()
+    assert {item.event for item in school.page.heard} == set(FeedEvent)
+    ends = [item.data["status"] for item in school.page.heard if item.event is FeedEvent.BATCH_PIPELINE_COMPLETED]
+    assert ends == ["completed_successfully"]
+
+
+async def test_a_running_phase_is_counted_from_its_essays(school: School) -> None:
+    batch_id = await school.batch("one", "two", "three")
+    await school.start(batch_id)
+    await school.settle()
+    fates = iter([True, False, True])
+    seen = []
+    for _ in range(3):
+        await school.work(lambda _request: next(fates), units=1)
+        await school.hear("lifecycle")
+        await school.hear("aggregator")
+        phase = (await school.status(batch_id))["pipeline_state"]["phases"]["spellcheck"]
+        counts = phase["essay_counts"]
+        seen.append((phase["status"], counts["successful"], counts["failed"], phase["progress_percentage"]))
+        assert counts["pending_dispatch_or_processing"] == 3 - counts["successful"] - counts["failed"]
+    assert seen == [("in_progress", 1, 0, 33.3), ("in_progress", 1, 1, 66.7), ("in_progress", 2, 1, 100.0)]
+    await school.finish()
+
+
+async def test_a_run_is_shown_as_ended_when_all_of_its_essays_have_been_heard_of(school: School) -> None:
+    batch_id = await school.batch("one")
+    await school.start(batch_id, "spellcheck")
+    await school.settle()
+    await school.work()
+    await school.settle("aggregator")
+    await school.hear("aggregator", BatchStateChangedV1, BatchPipelineCompletedV1, ELSBatchPhaseOutcomeV1)
+    assert (await school.status(batch_id))["status"] == "processing"
+    await school.hear("aggregator")
+    assert (await school.status(batch_id))["status"] == "completed_successfully"
+
+
+async def test_a_result_stays_until_a_newer_one_takes_its_place(school: School) -> None:
+    batch_id = await school.batch("one")
+    runs = []
+    for fine in (True, False, True):
+        runs.append(await school.start(batch_id, "spellcheck"))
+        await school.finish(FINE if fine else lambda _request: False)
+        (essay,) = await school.essays(batch_id)
+        kept = runs[-1] if fine else runs[0]
+        assert essay["result_ids"] == {"spellcheck": f"{kept}-spellcheck"}
+        assert essay["metrics"] == {"spellcheck": {"words": 7.0}}
+        assert (essay["status"], essay["error"] is None) == ("completed" if fine else "failed", fine)
+
+
+async def test_essays_added_to_a_finished_batch_are_unassessed_and_change_nothing_else(school: School) -> None:
+    batch_id = await school.batch("one")
+    await school.start(batch_id)
+    await school.finish()
+    await school.hand_in(batch_id, "two")
+    await school.settle()
+    status = await school.status(batch_id)
+    assert (status["status"], status["essays"], status["unassessed"]) == ("completed_successfully", 2, 1)
+    assert [essay["status"] for essay in await school.essays(batch_id)] == ["completed", "accepted"]
+    await school.start(batch_id)
+    await school.finish()
+    assert (await school.status(batch_id))["unassessed"] == 0
+
+
+async def test_what_is_parked_asks_for_attention_until_it_is_redriven(school: School) -> None:
+    batch_id = await school.batch("one")
+    with school.faulty("lifecycle", BatchPhaseInitiateCommandV1):
+        await school.start(batch_id)
+        await school.settle()
+    attention = (await school.status(batch_id))["attention"]
+    assert attention["parked"] == 1
+    assert "ValueError" in attention["cause"]
+    await school.check_page()
+    await school.redrive("lifecycle")
+    await school.settle()
+    assert (await school.status(batch_id))["attention"] is None
+    await school.finish()
+
+
+@pytest.mark.parametrize("instead", [[], [{}], [{"user_id": None}], [{"user_id": ""}]])
+async def test_an_answer_that_cannot_be_is_never_stored(school: School, instead: list[dict[str, Any]]) -> None:
+    """Such as: the orchestrator does not know the batch, or does not say whose it is."""
+    strange, sound = await school.batch("one"), await school.batch("two")
+
+    async def change(_path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
+        right = [item for item in told["items"] if item["batch_id"] != strange]
+        wrong = [item for item in told["items"] if item["batch_id"] == strange and item.pop("user_id")]
+        return {**told, "items": [*right, *({**item, **owner} for item in wrong for owner in instead)]}
+
+    await school.db.write(lambda tx: [tx.execute(delete(view)) for view in store.VIEWS])
+    with school.altered("orchestrator", change):
+        for batch_id in (strange, sound):
+            await school.hand_in(batch_id, "three")
+        await school.hear("aggregator", EssayContentProvisionedV1)
+    shown = {row.batch_id for row in await school.db.read(lambda tx: tx.all(select(store.batch_status_view)))}
+    assert shown == {sound}
+    letters = (await school.ask("aggregator", "GET", "/dead-letters"))["items"]
+    assert [(letter["key"], letter["attempts"]) for letter in letters] == [(strange, 3)]
+    await school.redrive("aggregator")
+    assert (await school.status(strange))["version"] > 0
+    await school.ask("aggregator", "POST", "/rebuild")
+
+
+async def test_a_stale_answer_does_not_overwrite_a_newer_one(school: School) -> None:
+    batch_id = await school.batch("one")
+    old = await school.ask("orchestrator", "POST", "/batches/pipeline-states:query", json={"batch_ids": [batch_id]})
+    run_id = await school.start(batch_id)
+    await school.finish()
+
+    async def stale(_path: str, _told: Any) -> Any:  # noqa: ANN401 -- JSON
+        return old
+
+    with school.altered("orchestrator", stale):
+        await school.hand_in(batch_id, "two")
+        await school.hear("aggregator")
+        status = await school.status(batch_id)
+    assert (status["pipeline_state"]["run_id"], status["essays"]) == (run_id, 2)
+
+
+async def test_a_batch_that_has_no_view_yet_is_answered_from_its_owner_without_a_gap(school: School) -> None:
+    await school.batch("one")
+    await school.page.follow()
+    batch_id = str(new_id())
+    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
+    await school.ask("orchestrator", "POST", "/batches", json=registration)
+
+    async def meanwhile(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
+        if path.endswith("pipeline-state"):
+            await school.hand_in(batch_id, "two")
+            await school.settle()
+        return told
+
+    with school.altered("orchestrator", meanwhile):
+        status = await school.status(batch_id)
+    assert (status["version"], status["status"], status["essays"]) == (0, "pending_content", 0)
+    school.page.cursor = status["live_cursor"]
+    school.page.shown[batch_id] = {"status": status, "essays": {}}
+    await school.check_page()
+    settings = school.platform.settings.model_copy(update={"handle_missing_batches": "return_404"})
+    with pytest.raises(NotFound):
+        await Aggregator(replace(school.platform, settings=settings)).status(str(new_id()))
+    with pytest.raises(NotFound):
+        await school.status(str(new_id()))
+
+
+async def test_batches_are_listed_page_by_page_newest_first_to_their_teacher_only(school: School) -> None:
+    mine = [await school.batch("one"), await school.batch(), await school.batch("two")]
+    other = await school.batch("three", user_id=COLLEAGUE)
+    found, cursor = [], None
+    while True:
+        params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = await school.ask("aggregator", "GET", f"/users/{TEACHER}/batches", params=params)
+        found += [item["batch_id"] for item in page["items"]]
+        if not (cursor := page["next_cursor"]):
+            break
+    assert found == mine[::-1]
+    ready = await school.ask("aggregator", "GET", f"/users/{TEACHER}/batches", params={"status": "ready"})
+    assert [item["batch_id"] for item in ready["items"]] == [mine[2], mine[0]]
+    with pytest.raises(NotFound):
+        await school.essays(other)
