@@ -16,6 +16,7 @@ from huleedu.contracts.essay import EssayContentProvisionedV1
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.notice import FeedEvent
 from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, ELSBatchPhaseOutcomeV1
+from huleedu.orchestrator.store import erasure
 from huleedu.platform.context import new_id
 from huleedu.platform.errors import NotFound, Problem
 from tests.service.page import REDUCERS
@@ -163,12 +164,16 @@ def test_whatever_happens_it_adds_up_and_every_page_shows_it(
             for step in steps:
                 await history.play(step)
             await school.finish()
+            await school.sweep()
             await all_is_decided(school)
 
     asyncio.run(live())
 
 
 async def all_is_decided(school: School) -> None:
+    gone = await school.db.read(lambda tx: tx.scalars(select(erasure.c.batch_id)))
+    traces = await school.traces(*gone) if gone else set()
+    assert traces <= {"erasure", "erasure_report", "tombstone", "feed", "outbox"}
     handed = {(said.run_id, said.phase): said.essays for said in await school.said(BatchPhaseInitiateCommandV1)}
     for outcome in await school.said(ELSBatchPhaseOutcomeV1):
         decided = [

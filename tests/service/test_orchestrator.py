@@ -48,6 +48,15 @@ async def test_of_two_starts_at_once_one_plans_and_the_other_is_told(school: Sch
     assert (await school.state(batch_id)).run_id == first
 
 
+async def test_no_run_goes_on_with_an_intake_that_another_start_has_closed(school: School) -> None:
+    batch_id = await school.batch("one")
+    wrong = await school.start(batch_id, "magic")
+    second = await school.start(batch_id)
+    await school.settle()
+    assert await rejected(school) == [(wrong, "PHASE_NOT_OFFERED"), (second, "ALREADY_STARTED")]
+    assert await school.hand_in(batch_id, "two")
+
+
 async def test_the_intake_is_closed_for_the_first_start_of_an_idle_batch_only(school: School) -> None:
     batch_id, another = await school.batch("one"), await school.batch("two")
     first = await school.start(batch_id)

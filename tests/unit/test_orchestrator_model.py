@@ -126,6 +126,7 @@ def test_a_run_ends_once_adds_up_and_is_a_full_success_only_if_every_essay_came_
     assert here.state.status.terminal
     full = all(detail.essay_counts.successful == 3 for detail in here.state.phases.values())
     assert (here.state.status is BatchClientStatus.COMPLETED_SUCCESSFULLY) == full
+    assert (here.state.status is BatchClientStatus.CANCELLED) == (Status.CANCELLED in statuses(here))
     assert here.state.status is not BatchClientStatus.COMPLETED_WITH_FAILURES or any(here.processed.values())
     assert not here.cancelling
 
