@@ -9,6 +9,7 @@ from huleedu.contracts.essay import EssayRemovedV1
 from huleedu.contracts.phase import BatchPhaseCancelCommandV1, PhaseWorkRequestedV1
 from huleedu.phases import store
 from huleedu.phases.work import PATIENCE
+from huleedu.platform.blobs import store as garbage
 from huleedu.platform.context import current
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Phases:
         return []
 
     def on_batch_erased(self, tx: Tx, message: BatchErasedV1) -> Iterable[Event]:
-        """Let go of a batch, and report it."""
+        """Let go of a batch, and report it; what is being put for it is swept first."""
         store.erase(tx, message.batch_id)
-        return [BatchErasureReportedV1(batch_id=message.batch_id, service="phases")]
+        return [] if garbage.remains(tx, store.GROUP, message.batch_id) else [gone(message.batch_id)]
+
+
+def gone(batch_id: str) -> BatchErasureReportedV1:
+    """Return what is said when nothing of an erased batch is left here, and none is on its way."""
+    return BatchErasureReportedV1(batch_id=batch_id, service="phases")

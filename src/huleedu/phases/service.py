@@ -8,14 +8,17 @@ from huleedu.contracts.batch import BatchErasedV1
 from huleedu.contracts.essay import EssayRemovedV1
 from huleedu.contracts.phase import BatchPhaseCancelCommandV1, PhaseWorkRequestedV1
 from huleedu.phases import store
-from huleedu.phases.handlers import Phases
+from huleedu.phases.handlers import Phases, gone
 from huleedu.phases.work import WorkQueue
 from huleedu.phases.worker import PRELOAD
+from huleedu.platform.blobs import store as garbage
+from huleedu.platform.blobs.sweep import Sweep
 from huleedu.platform.service import Service
 from huleedu.platform.workers import Workers
 
 if TYPE_CHECKING:
     from huleedu.platform.app import Platform
+    from huleedu.platform.db import Tx
 
 
 def build(platform: Platform) -> Service:
@@ -24,9 +27,10 @@ def build(platform: Platform) -> Service:
     workers = Workers(count=count, preload=PRELOAD)
     queue = WorkQueue(platform, workers)
     phases = Phases()
+    sweep = Sweep(platform, store.GROUP, gone)
     return Service(
         name="phases",
-        group="phase-service",
+        group=store.GROUP,
         on={
             PhaseWorkRequestedV1: phases.on_work_requested,
             BatchPhaseCancelCommandV1: phases.on_cancel,
@@ -34,8 +38,13 @@ def build(platform: Platform) -> Service:
             BatchErasedV1: phases.on_batch_erased,
         },
         ends=BatchErasedV1,
-        # In one process nobody else can hold a lease when it starts.
-        prepare=lambda tx: store.return_leases(tx, expired_only=False),
-        tasks=[*[queue.serve] * count, queue.stop_cancelled, queue.watch],
+        prepare=_prepare,
+        tasks=[*[queue.serve] * count, queue.stop_cancelled, queue.watch, sweep.sweep, sweep.remind],
         workers=workers,
     )
+
+
+def _prepare(tx: Tx) -> None:
+    """In one process nobody else can hold a lease when it starts."""
+    store.return_leases(tx, expired_only=False)
+    garbage.discard_expected(tx, store.GROUP)

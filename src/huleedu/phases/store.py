@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, delete, exists, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from huleedu.contracts.phase import PhaseWorkRequestedV1
+from huleedu.platform.blobs import store as garbage
 from huleedu.platform.db import Timestamp, each, metadata
 
 if TYPE_CHECKING:
@@ -56,6 +71,7 @@ dropped_run = Table(
     Column("run_id", Text, primary_key=True),
     Column("batch_id", Text, nullable=False),
 )
+GROUP = "phase-service"
 QUEUED = "queued"
 RUNNING = "running"
 QUEUE_CHANNEL = "phases:queue"
@@ -63,7 +79,7 @@ CANCEL_CHANNEL = "phases:cancel"
 
 
 class Work(NamedTuple):
-    """A claimed unit of work. Only who holds the lease may finish it."""
+    """A claimed unit of work. Only who holds the lease, and while it lasts, may finish it."""
 
     request: PhaseWorkRequestedV1
     user_id: str
@@ -72,11 +88,23 @@ class Work(NamedTuple):
     attempt: int
     lease: str
 
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """Where the results of this lease, and of no other, are put: a prefix for each essay."""
+        request = self.request
+        return {essay.essay_id: f"{request.batch_id}/{essay.essay_id}/{self.lease}" for essay in request.essays}
+
+
+@cache
+def _enqueue() -> Insert:
+    columns = [column for column in work.c if column.name not in {"place", "lease", "lease_until"}]
+    given = select(*(bindparam(column.name, type_=column.type) for column in columns))
+    dropped = exists().where(dropped_run.c.run_id == bindparam("run_id"))
+    return insert(work).from_select([column.name for column in columns], given.where(~dropped)).on_conflict_do_nothing()
+
 
 def enqueue(tx: Tx, request: PhaseWorkRequestedV1, asked_by: Mapping[str, str | None], due: datetime) -> None:
     """Put work into the queue, once, unless its run is cancelled."""
-    if tx.scalar(select(exists().where(dropped_run.c.run_id == request.run_id))):
-        return
     row = {
         "work_id": request.work_id,
         "run_id": request.run_id,
@@ -87,7 +115,7 @@ def enqueue(tx: Tx, request: PhaseWorkRequestedV1, asked_by: Mapping[str, str | 
         "due": due,
         **asked_by,
     }
-    tx.execute(insert(work).values(row).on_conflict_do_nothing())
+    tx.execute(_enqueue(), [row])
     tx.announce(QUEUE_CHANNEL)
 
 
@@ -113,18 +141,34 @@ def claim(tx: Tx, user_id: str, batch_id: str, lease: str, until: datetime) -> W
     if row is None:
         return None
     request = PhaseWorkRequestedV1.model_validate_json(row.request)
-    return Work(request, user_id, row.correlation_id, row.traceparent, row.attempt, lease)
+    claimed = Work(request, user_id, row.correlation_id, row.traceparent, row.attempt, lease)
+    for prefix in claimed.prefixes.values():
+        garbage.expect(tx, GROUP, prefix, user_id, until)
+    return claimed
 
 
 def finish(tx: Tx, done: Work) -> bool:
     """Take the work off the queue; False if the lease is not ours any more, and then nothing may be said."""
-    return bool(tx.execute(delete(work).where(work.c.work_id == done.request.work_id, work.c.lease == done.lease)))
+    mine = (work.c.work_id == done.request.work_id) & (work.c.lease == done.lease) & (work.c.lease_until > tx.now)
+    if not tx.execute(delete(work).where(mine)):
+        return False
+    for prefix in done.prefixes.values():
+        garbage.keep(tx, GROUP, prefix)
+    return True
 
 
-def put_back(tx: Tx, failed: Work) -> None:
-    """Return work whose attempt failed to the queue."""
+def let_go(tx: Tx, unfinished: Work) -> None:
+    """Discard whatever results this lease has put."""
+    for prefix in unfinished.prefixes.values():
+        garbage.discard(tx, GROUP, prefix, unfinished.user_id)
+
+
+def put_back(tx: Tx, failed: Work, *, used: bool) -> None:
+    """Return work to the queue, behind all others; its attempt is used up or not."""
     mine = (work.c.work_id == failed.request.work_id) & (work.c.lease == failed.lease)
-    tx.execute(update(work).where(mine).values(state=QUEUED, lease=None, lease_until=None))
+    last = select(func.max(work.c.place) + 1).scalar_subquery()
+    attempt = failed.attempt if used else failed.attempt - 1
+    tx.execute(update(work).where(mine).values(place=last, state=QUEUED, attempt=attempt, lease=None, lease_until=None))
     tx.announce(QUEUE_CHANNEL)
 
 

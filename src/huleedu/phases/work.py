@@ -1,7 +1,9 @@
 """The work queue: claim in turn, run in a worker process, finish in one transaction.
 
-A claim is a lease that outlasts every attempt. A worker that dies or takes too long uses up one attempt; a server that
-dies uses none: its leases return to the queue. Whoever does not hold the lease any more says nothing.
+A claim is a lease that outlasts one attempt at one essay, which is what a unit is; a unit of several essays would need
+a longer one. A worker that dies or takes too long uses up one attempt. A server that dies uses none: its leases return
+to the queue. Nor does a fault that will pass, such as a full disk: it is waited out. Whoever does not hold the lease
+any more says nothing, and what it has put is swept.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import structlog
 from huleedu.contracts.phase import Engine, EssayOutcome, PhaseWorkCompletedV1, WorkOutcome
 from huleedu.phases import fairness, store, worker
 from huleedu.platform.context import bound, child, new_id
+from huleedu.platform.errors import Retry
 from huleedu.platform.log import store as log_store
 from huleedu.platform.log.delivery import describe
 from huleedu.platform.workers import WorkerDied, WorkerTimeout
@@ -39,6 +42,10 @@ LEASE_MARGIN = timedelta(seconds=60)
 PATIENCE = timedelta(hours=12)
 """Work that has waited so long is failed with a reason: the school day it was meant for is over."""
 WATCH_SECONDS = 15.0
+PAUSE_SECONDS = 5.0
+"""How long a worker rests after a fault that will pass: somebody has to make room first."""
+PASSING = (OSError, Retry)
+"""What blobs and database raise when they cannot serve now; what a phase raises comes as PhaseFault."""
 DIED = "The essay could not be assessed: the program that did it ended {attempts} times. The other essays go on."
 SLOW = "The essay could not be assessed within {seconds} seconds, {attempts} times. The other essays go on."
 BROKEN = "The essay could not be assessed because of a fault in this phase. The other essays go on."
@@ -69,12 +76,25 @@ class WorkQueue:
                 if work is None:
                     await watch.take()
                     continue
-                with anyio.CancelScope() as scope, self._bound(work):
-                    self._running[work.lease] = scope
-                    try:
-                        await self._perform(work)
-                    finally:
-                        del self._running[work.lease]
+                if not await self._attempt(work):
+                    await self._db.write(lambda tx: store.let_go(tx, work))  # noqa: B023 -- awaited at once
+
+    async def _attempt(self, work: Work) -> bool:
+        """Do the work, unless it is cancelled meanwhile; return whether that finished it."""
+        finished = False
+        with anyio.CancelScope() as scope, self._bound(work):
+            self._running[work.lease] = scope
+            try:
+                # A cancel between the claim and the line above has found nobody to stop.
+                if await self._db.read(lambda tx: store.held(tx, [work.lease])):
+                    finished = await self._perform(work)
+            except PASSING as error:
+                log.warning("phases.waiting", phase=work.request.phase.value, cause=describe(error))
+                await self._clock.sleep(PAUSE_SECONDS)
+                await self._db.write(lambda tx: store.put_back(tx, work, used=False))
+            finally:
+                del self._running[work.lease]
+        return finished
 
     async def stop_cancelled(self) -> None:
         """Stop the workers of runs that have been cancelled."""
@@ -99,18 +119,24 @@ class WorkQueue:
 
     async def _claim(self) -> Work | None:
         async with self._claiming:
-            until = self._clock.now() + timedelta(seconds=self._timeout_s) + LEASE_MARGIN
-            waiting = await self._db.read(store.queued)
-            if not waiting:
-                return None
-            totals = {teacher: sum(batches.values()) for teacher, batches in waiting.items()}
-            self._teachers, teacher = fairness.turn(self._teachers, totals)
-            ring, batch = fairness.turn(self._batches.get(teacher, fairness.Ring()), waiting[teacher])
-            self._batches = {name: known for name, known in self._batches.items() if name in waiting} | {teacher: ring}
-            return await self._db.write(lambda tx: store.claim(tx, teacher, batch, str(new_id()), until))
+            while waiting := await self._db.read(store.queued):
+                teacher, batch = self._next(waiting)
+                until = self._clock.now() + timedelta(seconds=self._timeout_s) + LEASE_MARGIN
+                # None if a cancel was quicker: others may wait all the same.
+                if work := await self._db.write(lambda tx: store.claim(tx, teacher, batch, str(new_id()), until)):  # noqa: B023 -- awaited at once
+                    return work
+            return None
 
-    async def _perform(self, work: Work) -> None:
-        """Run the phase on each essay of the work, and say what came of it."""
+    def _next(self, waiting: dict[str, dict[str, int]]) -> tuple[str, str]:
+        """Return the teacher and the batch whose turn it is."""
+        totals = {teacher: sum(batches.values()) for teacher, batches in waiting.items()}
+        self._teachers, teacher = fairness.turn(self._teachers, totals)
+        ring, batch = fairness.turn(self._batches.get(teacher, fairness.Ring()), waiting[teacher])
+        self._batches = {name: known for name, known in self._batches.items() if name in waiting} | {teacher: ring}
+        return teacher, batch
+
+    async def _perform(self, work: Work) -> bool:
+        """Run the phase on each essay of the work, and say what came of it; False if that is to be done again."""
         request, engine = work.request, None
         try:
             engine = await self._engine(request.phase, request.context)
@@ -118,17 +144,20 @@ class WorkQueue:
         except (WorkerDied, WorkerTimeout, MemoryError) as error:
             log.warning("phases.attempt_failed", phase=request.phase.value, attempt=work.attempt, cause=describe(error))
             if work.attempt < ATTEMPTS:
-                await self._db.write(lambda tx: store.put_back(tx, work))
-                return
+                await self._db.write(lambda tx: store.put_back(tx, work, used=True))
+                return False
             slow = isinstance(error, WorkerTimeout)
             detail = (SLOW if slow else DIED).format(seconds=self._timeout_s, attempts=work.attempt)
             outcomes = [
                 _failed(essay, "PHASE_TIMEOUT" if slow else "PHASE_CRASHED", detail) for essay in request.essays
             ]
+        except PASSING:
+            raise
         except Exception as error:  # noqa: BLE001 -- a phase may raise anything; it fails this work and no other
-            log.error("phases.fault", phase=request.phase.value, cause=describe(error))  # noqa: TRY400 -- no essay text
+            cause = str(error) if isinstance(error, worker.PhaseFault) else describe(error)
+            log.error("phases.fault", phase=request.phase.value, cause=cause)  # noqa: TRY400 -- no essay text
             outcomes = [_failed(essay, "PHASE_FAILED", BROKEN) for essay in request.essays]
-        await self._finish(work, engine, outcomes)
+        return await self._finish(work, engine, outcomes)
 
     async def _assess(self, work: Work, essay: EssayRef, engine: Engine) -> EssayOutcome:
         """Return what the phase makes of one essay, or what it has made of the same before."""
@@ -145,12 +174,12 @@ class WorkQueue:
         result, metrics = await self._workers.run(
             worker.perform, request.phase.value, text, context, inputs, timeout_s=self._timeout_s
         )
-        result_id = await self._blobs.put(f"{request.batch_id}/{essay.essay_id}", result)
+        result_id = await self._blobs.put(work.prefixes[essay.essay_id], result)
         return EssayOutcome(
             essay_id=essay.essay_id, outcome=WorkOutcome.COMPLETED, result_id=result_id, metrics=metrics
         )
 
-    async def _finish(self, work: Work, engine: Engine | None, outcomes: list[EssayOutcome]) -> None:
+    async def _finish(self, work: Work, engine: Engine | None, outcomes: list[EssayOutcome]) -> bool:
         """Take the work off the queue and say what came of it, in one transaction; without the lease, say nothing."""
         request = work.request
 
@@ -172,8 +201,12 @@ class WorkQueue:
             log_store.append(tx, [completed])
             return True
 
-        if not await self._db.write(finish):
+        finished = False
+        with anyio.CancelScope(shield=True):  # a cancel that comes now must not hide whether it was finished
+            finished = await self._db.write(finish)
+        if not finished:
             log.info("phases.lease_lost", phase=request.phase.value)
+        return finished
 
     async def _engine(self, phase: PhaseName, context: PhaseContext) -> Engine:
         """Return the phase's engine, asked of a worker process once: this one does not load the phases' libraries."""
@@ -184,9 +217,10 @@ class WorkQueue:
         return self._engines[phase, language]
 
     def _key(self, work: Work, essay: EssayRef, engine: Engine) -> dict[str, str]:
-        """Return what decides a result: text, context and inputs (blob ids bear their content's hash), and engine."""
+        """Return what decides a result: text, context and inputs (blob ids end in their content's hash), and engine."""
         request = work.request
-        given = [essay.text_storage_id, request.context.model_dump(mode="json"), request.inputs.get(essay.essay_id, {})]
+        inputs = {phase: blob.rpartition("/")[2] for phase, blob in request.inputs.get(essay.essay_id, {}).items()}
+        given = [essay.text_storage_id, request.context.model_dump(mode="json"), inputs]
         return {
             "batch_id": request.batch_id,
             "input_hash": _hash(json.dumps(given, sort_keys=True)),

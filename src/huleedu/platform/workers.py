@@ -17,19 +17,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
 
+import structlog
+
 from huleedu.platform.nursery import FORK, HEAD, ORDER
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
+LOAD_S = 60.0  # many times what the dictionaries take: a nursery that has not answered by then hangs
 CLOSE_S = 1.0  # a nursery that has not left by then, because it is still loading, is killed
+
+log = structlog.get_logger()
 
 # The nursery looks for modules where the server does, whatever way that path came about.
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from huleedu.platform.nursery import main; main(*sys.argv[1:4])"
 
 
 class WorkerDied(Exception):
-    """The process was killed, or ended itself, while it ran the call."""
+    """The process was killed, ended itself or did not start, while it was needed for the call."""
 
 
 class WorkerTimeout(Exception):
@@ -88,8 +93,8 @@ class Workers:
         Waits for a free child; the time counts from when one gets the call. Cancelling kills the child. Raises
         WorkerDied and WorkerTimeout; a child that ran out of memory (MemoryError) is not used again.
         """
-        call = pickle.dumps((fn, args))
         async with self._slots:
+            call = pickle.dumps((fn, args))
             child = await self._free_child()
             reusable = False
             try:
@@ -134,11 +139,23 @@ class Workers:
             undo.callback(writer.close)
             await self._order_child(theirs)
             theirs.close()
-            error, pid = await _Child(reader, writer).message()
+            error, pid = await self._hatched(_Child(reader, writer))
             if error is not None:
                 raise error
             undo.pop_all()
         return _Child(reader, writer, pid)
+
+    async def _hatched(self, child: _Child) -> tuple[Exception | None, Any]:
+        nursery = self._nursery
+        try:
+            async with asyncio.timeout(LOAD_S):
+                return await child.message()
+        except TimeoutError:
+            log.error("workers.not_loaded", preload=self._preload, seconds=LOAD_S)  # noqa: TRY400 -- there is no more
+            if nursery is not None and nursery.returncode is None:
+                nursery.kill()
+                await nursery.wait()  # the next call finds it gone and begins anew
+            raise WorkerDied(f"The worker processes did not load within {LOAD_S:g} s.") from None
 
     async def _order_child(self, channel: socket.socket) -> None:
         async with self._hatching:

@@ -13,9 +13,6 @@ from huleedu.contracts.results import CorrectionKind, NlpResultV1, SpellcheckRes
 from huleedu.phases import text as texts
 from huleedu.phases.nlp import model
 
-NAME = PhaseName.NLP
-UNIT = "essay"
-
 
 def preload() -> None:
     """Load nothing: the measures are counted from the text."""

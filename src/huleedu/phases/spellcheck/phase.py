@@ -16,9 +16,6 @@ from huleedu.phases.spellcheck import grammar, model
 from huleedu.phases.spellcheck.lexicon import DATA, HABITS
 from huleedu.phases.spellcheck.rank import WEIGHTS
 
-NAME = PhaseName.SPELLCHECK
-UNIT = "essay"
-
 
 def preload() -> None:
     """Load all dictionaries, so that processes forked from this one share them."""
