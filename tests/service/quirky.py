@@ -17,6 +17,8 @@ from pydantic import BaseModel
 
 from huleedu.contracts.phase import PLAN, Engine, Language, PhaseContext, PhaseName
 
+VERSIONS = ["1"]
+
 
 class Result(BaseModel):
     metrics: dict[str, float]
@@ -35,8 +37,14 @@ def install() -> None:
         sys.modules[module.__name__] = module
 
 
+def install_newer() -> None:
+    """Preload the next version of it."""
+    install()
+    VERSIONS.append("2")
+
+
 def engine(language: Language) -> Engine:
-    return Engine(name="quirky", version="1", language=language)
+    return Engine(name="quirky", version=VERSIONS[-1], language=language)
 
 
 def run(text: str, context: PhaseContext, inputs: Mapping[PhaseName, Mapping[str, object]]) -> Result:

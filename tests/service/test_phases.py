@@ -36,10 +36,10 @@ BATCH = "11111111-1111-1111-1111-111111111111"
 class Office:
     """The work queue over real worker processes, in which a quirky phase runs."""
 
-    def __init__(self, school: School, clock: ManualClock) -> None:
+    def __init__(self, school: School, clock: ManualClock, preload: str = "tests.service.quirky:install") -> None:
         self.school, self.db, self.clock = school, school.db, clock
         settings = school.platform.settings.model_copy(update={"work_timeout_seconds": 0.5})
-        self.workers = Workers(count=2, preload="tests.service.quirky:install")
+        self.workers = Workers(count=2, preload=preload)
         self.queue = WorkQueue(replace(school.platform, settings=settings), self.workers)
         self.tasks = Tasks(clock)
         self.journal = school.directory / "journal"
@@ -122,22 +122,43 @@ async def test_what_was_done_is_answered_at_once_and_what_failed_is_done_again(o
     for count, run_id in enumerate(("first", "second"), 1):
         await office.request("good", run_id)
         await office.request("fail", run_id)
-        results = await office.done(2 * count)
+        await office.done(2 * count)
     assert sorted(office.runs()) == ["fail", "fail", "good"]
     said = [item for item in await office.school.said(PhaseWorkCompletedV1) if item.essays[0].result_id]
     assert said[0].essays == said[1].essays
     assert said[0].engine == said[1].engine
-    assert results["good"][0].metrics == {"length": 4.0}
-    context = PhaseContext(language=Language.SV, essay_instructions=str(office.journal))
-    await office.request("good", "third", context=context)  # another engine
-    await office.request("good", "third", phase=PhaseName.NLP)
-    given = {"good": {PhaseName.SPELLCHECK: said[0].essays[0].result_id}}
-    await office.request("good", "third", phase=PhaseName.NLP, inputs=given)
-    await office.done(7)
-    assert office.runs().count("good") == 4
-    last = (await office.school.said(PhaseWorkCompletedV1))[-1].essays[0]
-    results_of_it = json.loads(await office.school.platform.blobs.get(str(last.result_id)))
-    assert results_of_it["given"] in ({"spellcheck": {"length": 4.0}}, {})
+    assert said[1].essays[0].metrics == {"length": 4.0}
+
+
+async def test_another_text_context_input_or_engine_is_another_result(office: Office) -> None:
+    office.open()
+    context = PhaseContext(language=Language.EN, essay_instructions=str(office.journal))
+    names = context.model_copy(update={"known_words": ("Tuva",)})
+    first = await office.request("good")
+    result_id = str((await office.done(1))["good"][0].result_id)
+    given = {"good": {PhaseName.SPELLCHECK: result_id}}
+    differing: list[dict[str, Any]] = [
+        {"context": names},
+        {"phase": PhaseName.NLP},
+        {"phase": PhaseName.NLP, "inputs": given},
+    ]
+    for count, changes in enumerate([*differing, *differing, {}], 2):
+        await office.request("good", **changes)
+        await office.done(count)
+        assert len(office.runs()) == min(count, 4)
+    last = (await office.school.said(PhaseWorkCompletedV1))[3].essays[0].result_id
+    content = json.loads(await office.school.platform.blobs.get(str(last)))
+    assert content["given"] == {"spellcheck": {"length": 4.0}}
+    await office.workers.aclose()
+    await office.tasks.aclose()
+    newer = Office(office.school, office.clock, "tests.service.quirky:install_newer")
+    await newer.workers.start()
+    newer.open()
+    await newer.request("good", context=first.context)
+    await newer.done(9)
+    await newer.tasks.aclose()
+    await newer.workers.aclose()
+    assert len(office.runs()) == 5
 
 
 async def test_a_server_that_dies_uses_no_attempt(office: Office) -> None:

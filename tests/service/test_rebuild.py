@@ -112,7 +112,8 @@ async def test_folds_and_reads_go_on_meanwhile(school: School) -> None:
     async def register() -> None:
         batches.append(await school.batch("one"))
 
-    meanwhile: list[Callable[[], Awaitable[None]]] = [remove, start, add, erase, register, start]
+    # Each of them befalls the very batch whose page was asked for.
+    meanwhile: list[Callable[[], Awaitable[None]]] = [start, register, add, erase, school.finish, remove]
 
     async def at_every_page(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
         """Let something happen after an owner has answered and before its answer is written."""
