@@ -228,12 +228,25 @@ async def _idle(office: Office) -> bool:
 
 async def test_what_has_waited_past_its_time_fails_with_the_reason(office: Office) -> None:
     await office.request("good")
+    office.clock.move(PATIENCE.total_seconds() + 1)
     office.tasks.start("watch", office.queue.watch)
     await office.until(lambda: _sleeping(office))
-    office.clock.move(PATIENCE.total_seconds() + 1)
+    office.clock.move(WATCH_SECONDS)
     outcome, _ = (await office.done(1))["good"]
     assert (outcome.outcome, outcome.code) == ("failed", "DEADLINE")
     assert await waiting(office) == []
+
+
+async def test_what_waited_while_the_machine_was_asleep_has_its_whole_time_again(office: Office) -> None:
+    await office.request("good")
+    office.tasks.start("watch", office.queue.watch)
+    await office.until(lambda: _sleeping(office))
+    office.clock.move(PATIENCE.total_seconds() + 1)
+    await office.until(lambda: _sleeping(office))
+    assert await waiting(office) == [("queued", 0)]
+    assert await office.school.stalled() == []
+    office.open()
+    await office.done(1)
 
 
 async def _sleeping(office: Office) -> bool:

@@ -9,7 +9,7 @@ from huleedu.contracts.essay import EssayRemovedV1
 from huleedu.contracts.phase import BatchPhaseCancelCommandV1, PhaseWorkRequestedV1
 from huleedu.phases import store
 from huleedu.phases.handlers import Phases, gone
-from huleedu.phases.work import WorkQueue
+from huleedu.phases.work import PATIENCE, WorkQueue
 from huleedu.phases.worker import PRELOAD
 from huleedu.platform.blobs import store as garbage
 from huleedu.platform.blobs.sweep import Sweep
@@ -45,6 +45,7 @@ def build(platform: Platform) -> Service:
 
 
 def _prepare(tx: Tx) -> None:
-    """In one process nobody else can hold a lease when it starts."""
+    """In one process nobody else can hold a lease when it starts, and nothing had its turn while it did not run."""
     store.return_leases(tx, expired_only=False)
+    store.rearm(tx, tx.now + PATIENCE)
     garbage.discard_expected(tx, store.GROUP)

@@ -182,6 +182,11 @@ def return_leases(tx: Tx, *, expired_only: bool) -> int:
     return tx.execute(update(work).where(lost).values(values))
 
 
+def rearm(tx: Tx, due: datetime) -> None:
+    """Give all work its whole time again: while nothing ran here, nothing had its turn."""
+    tx.execute(update(work).values(due=due))
+
+
 def take_overdue(tx: Tx, lease: str, until: datetime) -> list[Work]:
     """Claim the work that has waited past its time."""
     late = (work.c.state == QUEUED) & (work.c.due < tx.now)

@@ -108,9 +108,12 @@ class WorkQueue:
                         scope.cancel()
 
     async def watch(self) -> None:
-        """Return leases that have run out, and fail what has waited too long."""
+        """Return leases that have run out, and fail what has waited too long; not while the machine was asleep."""
         while True:
+            before = self._clock.now()
             await self._clock.sleep(WATCH_SECONDS)
+            if (self._clock.now() - before).total_seconds() > 2 * WATCH_SECONDS:
+                await self._db.write(lambda tx: store.rearm(tx, tx.now + PATIENCE))
             await self._db.write(lambda tx: store.return_leases(tx, expired_only=True))
             until = self._clock.now() + LEASE_MARGIN
             for work in await self._db.write(lambda tx: store.take_overdue(tx, str(new_id()), until)):  # noqa: B023 -- awaited at once
