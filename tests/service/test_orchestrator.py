@@ -277,6 +277,18 @@ async def test_the_time_of_a_run_rests_while_something_of_it_is_parked(school: S
     assert (await school.state(batch_id)).status == "completed_successfully"
 
 
+async def test_a_run_is_not_given_up_for_the_time_that_the_machine_slept_or_was_off(school: School) -> None:
+    batch_id = await school.batch("one")
+    await school.start(batch_id)
+    await school.settle()
+    school.clock.move(25 * 3600)
+    await school.db.write(school.orchestrator.rearm)  # what a start does, and a watch that finds time has leapt
+    await school.db.write(school.orchestrator.end_overdue)
+    assert (await school.state(batch_id)).status == "processing"
+    await school.finish()
+    assert (await school.state(batch_id)).status == "completed_successfully"
+
+
 async def test_the_watchdog_would_find_a_run_that_nothing_will_ever_move(school: School) -> None:
     batch_id = await school.batch("one")
     await school.start(batch_id)
