@@ -12,13 +12,17 @@ def told(what: str, figure: str, *more: str) -> None:
 def rate(what: str, figure: float, unit: str, baseline: tuple[str, float], *more: str) -> None:
     """Print a rate, where more is better: the ratio says how many times the baseline it is."""
     name, other = baseline
-    told(what, f"{figure:,.0f} {unit}", f"{name}: {other:,.0f}", f"x{figure / other:.2g}", *more)
+    told(what, f"{figure:,.0f} {unit}", f"{name}: {other:,.0f}", times(figure / other), *more)
 
 
 def duration(what: str, seconds: float, baseline: tuple[str, float], *more: str) -> None:
     """Print a duration, where less is better: the ratio says how many times the baseline's it is."""
     name, other = baseline
-    told(what, time(seconds), f"{name}: {time(other)}", f"x{seconds / other:.2g}", *more)
+    told(what, time(seconds), f"{name}: {time(other)}", times(seconds / other), *more)
+
+
+def times(ratio: float) -> str:
+    return f"x{ratio:.1f}"
 
 
 def time(seconds: float) -> str:

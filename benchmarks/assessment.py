@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from _essays import WORDS, essays
-from _figures import duration, rate, told
+from _figures import duration, rate, times, told
 from _server import Server, served
 
 from huleedu.contracts.phase import Language, PhaseContext, PhaseName
@@ -69,7 +69,7 @@ def main() -> None:
     rate("words checked", words / later, "words/s", (baseline, words / alone))
     told("memory of all processes, idle", f"{idle:.0f} MB PSS")
     told(
-        "memory of all processes, busy", f"{max(memory):.0f} MB PSS", f"idle: x{max(memory) / idle:.2g}", "target: 450"
+        "memory of all processes, busy", f"{max(memory):.0f} MB PSS", times(max(memory) / idle), "target: 450"
     )
 
 

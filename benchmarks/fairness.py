@@ -1,5 +1,7 @@
 """Twenty essays behind five hundred: how much longer they take than alone, for another teacher and for the same one."""
 
+from statistics import median
+
 from _essays import essays
 from _figures import duration, told
 from _server import Teacher, served
@@ -18,7 +20,7 @@ def main() -> None:
     with served() as server:
         anna, bo = server.teacher("anna"), server.teacher("bo")
         bo.assess(essays(SMALL, seed=2))  # so that everything is loaded
-        alone = bo.assess(essays(SMALL, seed=3))
+        alone = median(bo.assess(essays(SMALL, seed)) for seed in (6, 7, 8))
         large = anna.upload(essays(LARGE))
         anna.start(large)
         for seed, teacher, whose in ((4, bo, "another teacher's"), (5, anna, "the same teacher's")):
