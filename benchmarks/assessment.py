@@ -69,7 +69,10 @@ def main() -> None:
     rate("words checked", words / later, "words/s", (baseline, words / alone))
     told("memory of all processes, idle", f"{idle:.0f} MB PSS")
     told(
-        "memory of all processes, busy", f"{max(memory):.0f} MB PSS", times(max(memory) / idle), "target: 450"
+        "memory of all processes, busy",
+        f"{max(memory):.0f} MB PSS",
+        f"{times(max(memory) / idle)} of idle",
+        "target: 450",
     )
 
 
