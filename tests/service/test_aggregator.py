@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from huleedu.aggregator import store
 from huleedu.aggregator.handlers import Aggregator
 from huleedu.contracts.batch import BatchPipelineCompletedV1, BatchStateChangedV1
-from huleedu.contracts.essay import EssayContentProvisionedV1
+from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.notice import FeedEvent
 from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, ELSBatchPhaseOutcomeV1
@@ -248,6 +248,22 @@ async def test_a_result_stays_until_a_newer_one_takes_its_place(school: School) 
         assert essay["result_ids"] == {"spellcheck": f"{kept}-spellcheck"}
         assert essay["metrics"] == {"spellcheck": {"words": 7.0}}
         assert (essay["status"], essay["error"] is None) == ("completed" if fine else "failed", fine)
+
+
+async def test_what_is_heard_late_of_a_removed_essay_is_not_kept(school: School) -> None:
+    batch_id = await school.batch("one", "two")
+    await school.start(batch_id, "spellcheck")
+    await school.settle()
+    await school.work()
+    await school.settle("aggregator")
+    essay_id = (await school.essays(batch_id))[0]["essay_id"]
+    await school.ask("files", "DELETE", f"/batches/{batch_id}/essays/{essay_id}")
+    await school.hear("aggregator", EssayRemovedV1)
+    await school.settle()
+    view = store.essay_phase_view.c
+    rows = await school.db.read(lambda tx: tx.all(select(view.essay_id, view.result_id)))
+    assert {row.essay_id for row in rows if not row.result_id} == {essay_id}
+    assert (await school.status(batch_id))["status"] == "completed_successfully"
 
 
 async def test_essays_added_to_a_finished_batch_are_unassessed_and_change_nothing_else(school: School) -> None:

@@ -92,8 +92,8 @@ async def test_folds_and_reads_go_on_meanwhile(school: School) -> None:
     batches = await lived_in(school)
     erased = batches[3]
 
-    async def start() -> None:
-        await school.start(batches[0])
+    async def again() -> None:
+        await school.start(batches[1])
         await school.finish()
 
     async def add() -> None:
@@ -113,7 +113,7 @@ async def test_folds_and_reads_go_on_meanwhile(school: School) -> None:
         batches.append(await school.batch("one"))
 
     # Each of them befalls the very batch whose page was asked for.
-    meanwhile: list[Callable[[], Awaitable[None]]] = [start, register, add, erase, school.finish, remove]
+    meanwhile: list[Callable[[], Awaitable[None]]] = [register, again, add, erase, school.finish, remove]
 
     async def at_every_page(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
         """Let something happen after an owner has answered and before its answer is written."""
