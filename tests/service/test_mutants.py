@@ -96,10 +96,10 @@ def an_event_gets_a_new_id_each_time_it_is_read(real: Any) -> Any:
     return staticmethod(of)
 
 
-@instead_of(Runner, "_give_up", breaks=laws.a_poison_record_holds_up_its_own_key_and_topic_only)
+@instead_of(parking, "give_up", breaks=laws.a_poison_record_holds_up_its_own_key_and_topic_only)
 def poison_is_skipped(_real: Any) -> Any:
-    def give_up(self: Runner, tx: Tx, delivery: Delivery, _cause: str) -> None:
-        store.advance(tx, self._group, [delivery.record])
+    def give_up(tx: Tx, group: str, delivery: Delivery, _cause: str, _attempts: int) -> None:
+        store.advance(tx, group, [delivery.record])
 
     return give_up
 

@@ -98,6 +98,12 @@ def park(tx: Tx, group: str, delivery: Delivery, cause: str, attempts: int = 0) 
     _tell(tx, group, delivery, cause)
 
 
+def give_up(tx: Tx, group: str, delivery: Delivery, cause: str, attempts: int) -> None:
+    """Pass over a record that cannot be handled, and park it."""
+    store.advance(tx, group, [delivery.record])
+    park(tx, group, delivery, cause, attempts)
+
+
 def unpark(tx: Tx, group: str, letter_id: int, delivery: Delivery) -> None:
     """Take one dead letter away, because it is handled in this transaction, and tell it."""
     tx.execute(delete(dead_letter).where(dead_letter.c.id == letter_id))

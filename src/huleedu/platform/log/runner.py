@@ -71,7 +71,7 @@ class Runner:
             return await self._process(deliveries, attempt + 1)
         with deliveries[0].bound():
             log.error("log.parked", group=self._group, topic=deliveries[0].record.topic, cause=cause)
-        return await self._platform.db.write(lambda tx: self._give_up(tx, deliveries[0], cause))
+        return await self._platform.db.write(lambda tx: parking.give_up(tx, self._group, deliveries[0], cause, TRIES))
 
     async def commit(self, deliveries: list[Delivery], apply: Apply) -> None:
         """Gather, apply, push; a passing fault is waited out for as long as it lasts, and nothing is skipped."""
@@ -130,10 +130,6 @@ class Runner:
             if handler := service.on.get(type(message)):
                 return store.compose(tx, handler(tx, message))
             return store.compose(tx, service.informed[type(message)](tx, message, fact))
-
-    def _give_up(self, tx: Tx, delivery: Delivery, cause: str) -> None:
-        store.advance(tx, self._group, [delivery.record])
-        parking.park(tx, self._group, delivery, cause, TRIES)
 
     async def _push(self, notices: Sequence[Notice]) -> None:
         """Publish on the backplane, best effort: a hint that is lost is in the feed, and the next ping tells."""
