@@ -114,6 +114,9 @@ async def test_a_fault_that_passes_is_waited_out_behind_the_others_and_uses_no_a
     office.clock.move(PAUSE_SECONDS)
     outcome, attempt = (await office.done(2))["bad"]
     assert (outcome.code, attempt) == (None, 1)
+    office.clock.move(3600)
+    await office.school.sweep()
+    assert await disk(office).get(str(outcome.result_id))
 
 
 async def _resting(office: Office) -> bool:
