@@ -25,13 +25,13 @@ $(BIN)/uv: scripts/uv.txt
 	@touch $@
 
 $(ENVIRONMENT): requirements.lock $(BIN)/uv
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@touch $@
 
 DICTIONARIES := scripts/build_dictionaries.py dictionaries/package-lock.json $(wildcard src/huleedu/phases/spellcheck/*.py)
 
 $(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup: $(INSTALLED) ## the environment from the lock, the dictionaries, the package (only what has changed)
