@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select, update
 
 from huleedu.aggregator import store
-from huleedu.contracts.phase import BatchPhaseInitiateCommandV1
+from huleedu.contracts.messages import TOPICS
+from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, PhaseWorkCompletedV1
 from huleedu.platform.errors import Conflict, Problem
+from huleedu.platform.log.store import outbox
 from tests.service.school import COLLEAGUE, TEACHER, School
 
 DECIDING = {"generation", "version", "ended_run"}
@@ -188,10 +190,23 @@ async def test_what_is_parked_is_asked_of_every_service_again(school: School) ->
     with school.faulty("lifecycle", BatchPhaseInitiateCommandV1):
         await school.start(batch_id)
         await school.settle()
+    unreadable = {"topic": TOPICS[PhaseWorkCompletedV1], "key": batch_id, "envelope": "x"}
+    await school.db.write(lambda tx: tx.execute(insert(outbox).values(at=tx.now, **unreadable)))
+    await school.hear("lifecycle")
     before = (await school.status(batch_id))["attention"]
-    await school.db.write(lambda tx: tx.execute(delete(store.attention)))
-    await rebuild(school, 500)
-    assert (await school.status(batch_id))["attention"] == before is not None
-    await school.redrive("lifecycle")
-    await school.finish()
+    assert before["parked"] == 1  # what nobody can read is for the operator only
+    for damage in (delete(store.attention), update(store.attention).values(parked=9)):
+        await school.db.write(lambda tx, damage=damage: tx.execute(damage))  # type: ignore[misc]
+        await rebuild(school, 500)
+        assert (await school.status(batch_id))["attention"] == before
+
+    async def redriven(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
+        if path.endswith("dead-letters"):
+            await school.redrive("lifecycle")
+            await school.settle()
+        return told
+
+    with school.altered("phases", redriven):
+        await rebuild(school, 500)
     assert (await school.status(batch_id))["attention"] is None
+    await school.finish()

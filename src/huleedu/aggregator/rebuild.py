@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from huleedu.aggregator import store
 from huleedu.aggregator.model import EssayRow, PhaseRow, blank
@@ -77,8 +77,12 @@ class Rebuild:
 
     async def _attention(self) -> None:
         """Ask again what is parked, of every service."""
-        parked: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        before = await self._db.read(store.attentions)
+        parked: dict[tuple[str, str, str], tuple[int, str]] = {}
         for peer in self._peers.values():
             for letter in (await peer.ask("GET", "/internal/v1/dead-letters"))["items"]:
-                parked.setdefault((letter["key"], letter["group"], letter["topic"]), []).append(letter)
-        await self._db.write(lambda tx: store.replace_attention(tx, parked))
+                if letter["told"]:
+                    place = (letter["key"], letter["group"], letter["topic"])
+                    count, cause = parked.get(place, (0, letter["cause"]))
+                    parked[place] = (count + 1, cause)
+        await self._db.write(lambda tx: store.replace_attention(tx, before, parked))

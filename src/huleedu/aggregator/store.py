@@ -356,11 +356,22 @@ def put_attention(tx: Tx, place: tuple[str, str, str], parked: int, cause: str) 
     tx.execute(statement.on_conflict_do_update(index_elements=["batch_id", "grp", "topic"], set_=row))
 
 
-def replace_attention(tx: Tx, parked: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]]) -> None:
-    """Write anew what is parked, by (batch, group, topic)."""
-    tx.execute(delete(attention))
-    for place, letters in parked.items():
-        put_attention(tx, place, len(letters), letters[0]["cause"])
+def attentions(tx: ReadTx) -> dict[tuple[str, str, str], tuple[int, str]]:
+    """Return how many are parked, and the cause of the first, by (batch, group, topic)."""
+    rows = tx.all(select(attention))
+    return {(row.batch_id, row.grp, row.topic): (row.parked, row.cause) for row in rows}
+
+
+def replace_attention(
+    tx: Tx,
+    before: Mapping[tuple[str, str, str], tuple[int, str]],
+    asked: Mapping[tuple[str, str, str], tuple[int, str]],
+) -> None:
+    """Write anew what is parked. What has changed since `before`, which was read first, has been heard of later."""
+    there = attentions(tx)
+    for place in before.keys() | asked.keys():
+        if there.get(place) == before.get(place):
+            put_attention(tx, place, *asked.get(place, (0, "")))
 
 
 def batch_attention(tx: ReadTx, batch_id: str) -> Attention | None:

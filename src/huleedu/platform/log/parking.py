@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Index,
     Integer,
@@ -48,6 +49,7 @@ dead_letter = Table(
     Column("attempts", Integer, nullable=False),
     Column("traceparent", Text),
     Column("redrive", Integer, nullable=False),
+    Column("told", Boolean, nullable=False),
     Column("at", Timestamp, nullable=False),
     UniqueConstraint("grp", "event_id"),
     Index("dead_letter_key", "grp", "topic", "key"),
@@ -92,10 +94,11 @@ def park(tx: Tx, group: str, delivery: Delivery, cause: str, attempts: int = 0) 
         attempts=attempts,
         traceparent=envelope.traceparent if envelope else None,
         redrive=redriven.scalar_subquery(),
+        told=_is_told(delivery),
         at=tx.now,
     )
     tx.execute(statement.on_conflict_do_nothing())
-    _tell(tx, group, delivery, cause)
+    _tell(tx, group, delivery)
 
 
 def give_up(tx: Tx, group: str, delivery: Delivery, cause: str, attempts: int) -> None:
@@ -107,15 +110,23 @@ def give_up(tx: Tx, group: str, delivery: Delivery, cause: str, attempts: int) -
 def unpark(tx: Tx, group: str, letter_id: int, delivery: Delivery) -> None:
     """Take one dead letter away, because it is handled in this transaction, and tell it."""
     tx.execute(delete(dead_letter).where(dead_letter.c.id == letter_id))
-    _tell(tx, group, delivery, "")
+    _tell(tx, group, delivery)
 
 
-def _tell(tx: Tx, group: str, delivery: Delivery, cause: str) -> None:
-    """Say how many are parked now, if there is an owner to be told; a parked RecordParkedV1 says nothing."""
+def _is_told(delivery: Delivery) -> bool:
+    """Whether its teacher is told: without a known owner it is the operator's only, and so is a parked notice of this."""
+    envelope = delivery.envelope
+    return envelope is not None and envelope.user_id is not None and not isinstance(envelope.data, RecordParkedV1)
+
+
+def _tell(tx: Tx, group: str, delivery: Delivery) -> None:
+    """Say how many of its lane are parked now, and why the first of them is."""
     envelope, (topic, key) = delivery.envelope, delivery.lane
-    if envelope is None or envelope.user_id is None or isinstance(envelope.data, RecordParkedV1):
+    if envelope is None or not _is_told(delivery):
         return
-    parked = tx.scalar(select(func.count()).select_from(dead_letter).where(_same(group, topic, key)))
+    told = and_(_same(group, topic, key), dead_letter.c.told)
+    parked = tx.scalar(select(func.count()).select_from(dead_letter).where(told))
+    cause = tx.scalar(select(dead_letter.c.cause).where(told).order_by(dead_letter.c.id).limit(1)) or ""
     with caused_by(envelope):
         store.append(tx, [RecordParkedV1(batch_id=key, group=group, topic=topic, cause=cause, parked=parked)])
 

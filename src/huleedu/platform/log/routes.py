@@ -24,6 +24,7 @@ SHOWN = (
     _letter.cause,
     _letter.attempts,
     _letter.traceparent,
+    _letter.told,
     _letter.at,
     func.length(_letter.value).label("bytes"),
 )
