@@ -114,7 +114,7 @@ def unpark(tx: Tx, group: str, letter_id: int, delivery: Delivery) -> None:
 
 
 def _is_told(delivery: Delivery) -> bool:
-    """Whether its teacher is told: without a known owner it is the operator's only, and so is a parked notice of this."""
+    """Whether its teacher is told: without a known owner it is the operator's only, as is a parked notice of this."""
     envelope = delivery.envelope
     return envelope is not None and envelope.user_id is not None and not isinstance(envelope.data, RecordParkedV1)
 
