@@ -55,7 +55,9 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         await office.workers.start()
         stack.push_async_callback(office.workers.aclose)
         stack.push_async_callback(office.tasks.aclose)
-        office.queue = WorkQueue(replace(school.platform, blobs=Troubled(tmp_path / "blobs")), office.workers)
+        blobs = Troubled(tmp_path / "blobs")
+        stack.callback(blobs.gate.set)
+        office.queue = WorkQueue(replace(school.platform, blobs=blobs), office.workers)
         yield office
 
 
