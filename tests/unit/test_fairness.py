@@ -34,7 +34,7 @@ def test_a_short_queue_behind_a_long_one_ends_almost_as_if_it_were_alone() -> No
     order = served({"a long one": 500, "short": 20})
     last = max(place for place, name in enumerate(order) if name == "short")
     assert last < 1.25 * 20
-    assert order[:last].count("a long one") >= 2  # which is never stopped
+    assert order[:last].count("a long one") >= 4  # which is never stopped
 
 
 def test_whoever_comes_later_joins_at_the_end() -> None:
@@ -56,7 +56,7 @@ def test_whoever_has_nothing_left_loses_its_turn_and_what_it_had_saved() -> None
 @given(cost=st.integers(1, 12), queued=QUEUES)
 def test_what_costs_more_than_a_turn_is_saved_for(cost: int, queued: dict[str, int]) -> None:
     ring, taken = Ring(), Counter[str]()
-    for _ in range(80 * len(queued)):
+    for _ in range(40 * len(queued)):
         ring, name = turn(ring, queued, cost)
         taken[name] += 1
         assert all(0 <= deficit < cost + FAVOURED for deficit in ring.deficit.values())

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 QUANTUM = 1
-FAVOURED = 8
-"""Units a turn for the shortest queue: it gets 8 of 9 when two compete, the longer one is never stopped."""
+FAVOURED = 6
+"""Units a turn for the shortest queue: it gets 6 of 7 when two compete, the longer one is never stopped."""
 
 
 @dataclass(frozen=True, slots=True)
