@@ -1,8 +1,9 @@
+from huleedu.contracts.envelope import Fact
 from huleedu.contracts.measures import MEASURES, UNITS, Unit
 from huleedu.contracts.phase import Language, PhaseName
 from huleedu.contracts.results import NlpMetrics, SpellcheckMetrics
 
-FIGURES = {PhaseName.SPELLCHECK: SpellcheckMetrics, PhaseName.NLP: NlpMetrics}
+FIGURES: dict[PhaseName, type[Fact]] = {PhaseName.SPELLCHECK: SpellcheckMetrics, PhaseName.NLP: NlpMetrics}
 
 
 def test_every_figure_of_every_phase_is_in_the_table_once() -> None:
