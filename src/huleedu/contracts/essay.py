@@ -5,10 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from huleedu.contracts.envelope import Event, Fact, Moment
 from huleedu.contracts.phase import PhaseName
+from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
 
 MIN_CHARACTERS = 50
 MAX_CHARACTERS = 50_000
@@ -126,9 +128,17 @@ class EssayResultIds(EssayView):
     result_ids: dict[PhaseName, str] = Field(default_factory=dict)
 
 
+@with_config(ConfigDict(extra="allow"))
+class EssayResults(TypedDict, total=False):
+    """Each phase's result; one that is not there has not been done. A phase of a later day is let through as it is."""
+
+    spellcheck: SpellcheckResultV1
+    nlp: NlpResultV1
+
+
 class EssayDetail(EssayView):
-    """One essay whole: its text, the corrected text, and each phase's result."""
+    """One essay whole: its text, the corrected text, and what the phases found."""
 
     text: str
     corrected_text: str | None = None
-    results: dict[PhaseName, dict[str, object]] = Field(default_factory=dict)
+    results: EssayResults = Field(default_factory=EssayResults)
