@@ -34,6 +34,21 @@ class RefusalCode(StrEnum):
     NOT_STORED = "NOT_STORED"
 
 
+class RefusalHint(StrEnum):
+    """What is the matter with a file, where its code alone does not tell what the teacher can do about it."""
+
+    OLD_WORD = "OLD_WORD"
+    OTHER_PROGRAM = "OTHER_PROGRAM"
+    MACROS = "MACROS"
+    PICTURE = "PICTURE"
+    ARCHIVE = "ARCHIVE"
+    NO_DOCUMENT = "NO_DOCUMENT"
+    PASSWORD = "PASSWORD"  # noqa: S105 -- no password
+    SCANNED = "SCANNED"
+    DAMAGED = "DAMAGED"
+    TOO_COMPLEX = "TOO_COMPLEX"
+
+
 class EssayStatus(StrEnum):
     """Where an essay stands, over all phases of its latest run."""
 
@@ -84,6 +99,7 @@ class UploadItem(Fact):
     status: Literal["stored", "refused"]
     essay_id: str | None = None
     code: RefusalCode | None = None
+    hint: RefusalHint | None = None
     detail: str | None = None
 
 
