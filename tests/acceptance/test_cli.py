@@ -122,7 +122,7 @@ def test_by_a_server(server: Served, token: str, essays: Path, tmp_path: Path) -
         (("{empty}",), "no file in the folder"),
         (("{essays}", "--url", "http://127.0.0.1:1", "--token", "x"), "cannot be reached"),
         (("{essays}", "--url", "{url}"), "--token"),
-        (("{essays}", "--url", "{url}", "--token", "x"), "Show a valid token"),
+        (("{essays}", "--url", "{url}", "--token", "x"), "show a valid token"),
         (("{essays}", "--json", "/proc/none.json"), "/proc/none.json"),
     ],
 )
@@ -249,4 +249,4 @@ def test_every_help_shows_an_example() -> None:
             printed = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
             assert f"Example: huleedu {' '.join(words)}" in printed.replace("export HULEEDU_TOKEN=$(", ""), words
             found.append(words)
-    assert len(found) == 13
+    assert len(found) == 15

@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 from fastapi.routing import APIRoute
 
-from huleedu.gateway import store
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OPEN = {"/healthz", "/readyz"}
+SIGN_IN = "/v1/session"
 NOBODY = "0198c0de-0000-7000-8000-000000000000"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/batches/{batch_id}"): {"json": {"title": "Mine"}},
@@ -59,7 +59,7 @@ def assert_problem(response: httpx2.Response, status: int, code: str | None = No
 
 
 async def test_a_batch_by_its_routes(house: House, anna: Teacher) -> None:
-    assert await anna.ask("GET", "/me", 200) == {"email": anna.email, "name": "Anna Ek"}
+    assert await anna.ask("GET", "/me", 200) == {"email": anna.email, "name": "Anna Ek", "has_password": False}
     batch_id = await anna.batch(essay(), essay(), title="9B", course_code="ENG5")
     seen = await anna.settled(batch_id, 2)
     assert (seen["title"], seen["unassessed"], seen["pipeline_state"]["run_id"]) == ("9B", 2, None)
@@ -92,8 +92,10 @@ async def test_a_batch_by_its_routes(house: House, anna: Teacher) -> None:
 
 
 async def test_who_is_not_known_gets_nowhere(house: House, anna: Teacher) -> None:
-    forged = anna.token[:-64] + "0" * 64
+    forged = anna.token[:-1] + ("A" if anna.token[-1] != "A" else "B")
     for method, path in routes(house):
+        if (method, path) == ("POST", SIGN_IN):
+            continue
         for headers in ({}, {"authorization": f"Bearer {forged}"}, {"authorization": "Basic YTpi"}):
             response = await house.http().request(method, path, headers=headers)
             if path in OPEN:
@@ -147,8 +149,6 @@ async def test_a_token_can_be_revoked(house: House) -> None:
     told = await house.platform.peer("gateway").ask("POST", "/internal/v1/users/revoke", json={"email": cilla.email})
     assert told == {"revoked": 1}
     assert_problem(await cilla.http.get("/v1/me"), 401)
-    rows = await house.platform.db.read(lambda tx: tx.all(store.token.select()))
-    assert cilla.token not in str(rows), "a token is stored nowhere"
 
 
 async def test_every_error_is_a_problem(anna: Teacher) -> None:

@@ -285,6 +285,7 @@ async def test_without_a_token_in_force_closes_with_4401(scene: Scene) -> None:
             address = {"email": cilla.email}
             await scene.house.platform.peer("gateway").ask("POST", "/internal/v1/users/revoke", json=address)
         async with scene.join(stranger) as socket:
+            await socket.send('{"event":"hello","cursor":null,"ticket":"hule_x"}')
             assert await closed(socket) == 4401
 
 

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from typing_extensions import override
 
 from huleedu.gateway import live
+from huleedu.gateway.accounts import Kind
 from huleedu.platform.clock import SystemClock
 from tests.given import described
 from tests.system.house import House, Teacher, inhabited
@@ -147,7 +148,7 @@ async def test_a_revoked_token_closes_its_connection(scene: Scene) -> None:
 
 async def test_each_socket_too_many_sends_another_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "SOCKETS", 2)
-    sockets = [live.Socket(Client("").websocket, await scene.live._accounts.verify(f"Bearer {scene.anna.token}"))]
+    sockets = [live.Socket(Client("").websocket, await scene.live._accounts.verify(scene.anna.token, Kind.TOKEN))]
     sockets += [live.Socket(Client("").websocket, sockets[0].teacher) for _ in range(3)]
     async with (
         scene.live._joined(sockets[0]),

@@ -47,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 user = typer.Typer(
-    help="Accounts and tokens. Works while the server runs, and while it does not.", no_args_is_help=True
+    help="Accounts, sign-in links and tokens. Works while the server runs, and while it does not.", no_args_is_help=True
 )
 dlq = typer.Typer(help="Records that could not be handled, and what waits behind them.", no_args_is_help=True)
 app.add_typer(user, name="user")
@@ -97,7 +97,11 @@ def serve_command(
     port: Annotated[Optional[int], typer.Option(help="The port; 0 takes a free one. [default: 4001]")] = None,  # noqa: UP045
     data_dir: DataDir = None,
 ) -> None:
-    """Start the server. Ctrl-C stops it; nothing that was answered is lost, whatever stops it."""
+    """Start the server. Ctrl-C stops it; nothing that was answered is lost, whatever stops it.
+
+    On this computer alone it makes an account by itself and prints a one-time sign-in link at each start, as long as
+    that account is the only one.
+    """
     unknown = [name for name in services or [] if name not in roster.ROSTER]
     if unknown:
         raise Usage(f"There is no service {unknown[0]!r}. There are: {', '.join(roster.ROSTER)}.")
@@ -149,9 +153,15 @@ def rebuild_view_command(
 def user_add(
     email: str, name: Annotated[str, typer.Option(help="What to call them.")], data_dir: DataDir = None
 ) -> None:
-    """Add an account."""
+    """Add an account. `huleedu user link` lets its owner in."""
     told = _ask(data_dir, "gateway", "POST", "/internal/v1/users", json={"email": email, "name": name})
     typer.echo(told["user_id"])
+
+
+@user.command("link", epilog="Example: huleedu user link anna@school.se")
+def user_link(email: str, data_dir: DataDir = None) -> None:
+    """Print a link that signs its account in, once, within 24 hours. Give it to nobody else."""
+    typer.echo(asyncio.run(admin.sign_in_link(_settings(data_dir=data_dir), email)))
 
 
 @user.command("token", epilog="Example: export HULEEDU_TOKEN=$(huleedu user token anna@school.se)")
@@ -168,11 +178,22 @@ def user_token(
         typer.echo(_ask(data_dir, "gateway", "POST", "/internal/v1/users/token", json={"email": email})["token"])
 
 
+@user.command("disable", epilog="Example: huleedu user disable anna@school.se")
+def user_disable(
+    email: str,
+    undo: Annotated[bool, typer.Option("--undo", help="Let the account be used again.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Let nobody in by an account, from now on: its sessions, links and tokens end. Its batches are kept."""
+    _ask(data_dir, "gateway", "POST", "/internal/v1/users/disable", json={"email": email, "undo": undo})
+
+
 @user.command("list", epilog="Example: huleedu user list")
 def user_list(data_dir: DataDir = None) -> None:
     """List the accounts."""
     for item in _ask(data_dir, "gateway", "GET", "/internal/v1/users")["items"]:
-        typer.echo(f"{item['user_id']}  {item['email']}  {item['name']}")
+        state = "  (disabled)" if item["disabled"] else ""
+        typer.echo(f"{item['user_id']}  {item['email']}  {item['name']}{state}")
 
 
 @dlq.command("list", epilog="Example: huleedu dlq list")

@@ -56,6 +56,17 @@ async def ask(settings: Settings, service: str, method: str, path: str, **sent: 
         return await ask_service(service, method, path, **sent)
 
 
+async def sign_in_link(settings: Settings, email: str) -> str:
+    """Return a new one-time link, at the running server's address or the one that it would have."""
+    told = await ask(settings, "gateway", "POST", "/internal/v1/users/link", json={"email": email})
+    control = settings.data_dir / CONTROL
+    if control.exists():
+        page = json.loads(control.read_text())["page"]
+    else:
+        page = settings.public_url or f"http://{settings.host}:{settings.port}"
+    return f"{page}{told['path']}"
+
+
 async def _ask_server(settings: Settings, service: str, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
     control = settings.data_dir / CONTROL
     if not control.exists():
@@ -67,7 +78,7 @@ async def _ask_server(settings: Settings, service: str, method: str, path: str, 
             response = await client.request(method, f"/{service}{path}", **sent)
     except httpx2.HTTPError as error:
         raise Usage("The running server does not answer. Look at its log, or stop it and try again.") from error
-    body = response.json()
+    body: Any = response.json() if response.content else None
     if not response.is_success:
         raise Problem(body["detail"], code=body["code"])
     return body

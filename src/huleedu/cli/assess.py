@@ -10,6 +10,7 @@ import mimetypes
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from rich.text import Text
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES
 from huleedu.contracts.phase import PhaseName
+from huleedu.gateway.accounts import LOCAL
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
 from huleedu.platform.embedded import opened
@@ -131,6 +133,9 @@ class Assessment:
 
     async def _ask(self, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         response = await self._client.request(method, path, **sent)
+        while response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            await asyncio.sleep(int(response.headers.get("retry-after", "1")))
+            response = await self._client.request(method, path, **sent)
         if response.is_success:
             return response.json()
         if "problem+json" in response.headers.get("content-type", ""):
@@ -157,8 +162,8 @@ async def _here(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
             connect(platform, services)
             public = next(service.public for service in services if service.public)
             gateway = platform.peer("gateway")
-            await gateway.ask("POST", "/internal/v1/users", json={"email": "teacher@localhost", "name": "Teacher"})
-            told = await gateway.ask("POST", "/internal/v1/users/token", json={"email": "teacher@localhost"})
+            await gateway.ask("POST", "/internal/v1/users", json=LOCAL)
+            told = await gateway.ask("POST", "/internal/v1/users/token", json={"email": LOCAL["email"]})
             transport = httpx2.ASGITransport(public, raise_app_exceptions=False)
             headers = {"authorization": f"Bearer {told['token']}"}
             gc.freeze()  # as `serve` does

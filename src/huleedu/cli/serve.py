@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from typing_extensions import override
 
+from huleedu.gateway.access import loopback
+from huleedu.gateway.accounts import LOCAL
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
 from huleedu.platform.embedded import CONTROL, opened
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from huleedu.platform.app import Platform
     from huleedu.platform.settings import Settings
 
 GRACE_SECONDS = 2
@@ -65,7 +69,9 @@ async def run(settings: Settings) -> None:
             serving = asyncio.gather(
                 _serve(listeners[0], public_socket, stop), _serve(listeners[1], control_socket, stop)
             )
-            write_private(control, {"url": _url(control_socket), "key": platform.keys.service})
+            page = settings.public_url or _url(public_socket)
+            write_private(control, {"url": _url(control_socket), "key": platform.keys.service, "page": page})
+            await _welcome(platform, page)
             log.info("serve.listening", url=_url(public_socket), data=str(settings.data_dir))
             await stop.wait()
             log.info("serve.stopping")
@@ -77,6 +83,22 @@ async def run(settings: Settings) -> None:
                 listener.should_exit = True
             await serving
     log.info("serve.stopped")
+
+
+async def _welcome(platform: Platform, page: str) -> None:
+    """On a machine of one's own, print a sign-in link: never to the log, which is kept and read by others."""
+    if platform.settings.public_url or not loopback(platform.settings.host):
+        return
+    gateway = platform.peer("gateway")
+    accounts = (await gateway.ask("GET", "/internal/v1/users"))["items"]
+    if not accounts:
+        await gateway.ask("POST", "/internal/v1/users", json=LOCAL)
+    elif [account["email"] for account in accounts] != [LOCAL["email"]] or accounts[0]["disabled"]:
+        return
+    link = await gateway.ask("POST", "/internal/v1/users/link", json={"email": LOCAL["email"]})
+    told = "Open this link to sign in. It works once, within a day:"
+    sys.stdout.write(f"\nHuleEdu is at {page}\n{told}\n\n    {page}{link['path']}\n\n")
+    sys.stdout.flush()
 
 
 async def _serve(listener: Listener, bound: socket.socket, stop: asyncio.Event) -> None:

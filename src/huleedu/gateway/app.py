@@ -1,16 +1,22 @@
-"""The public application: routes, error shape, body limits."""
+"""The public application: routes, error shape, headers, body limits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import WebSocket
+from fastapi import Response, WebSocket
 from fastapi_offline import FastAPIOffline
 
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
+<<<<<<< HEAD
 from huleedu.gateway.routes import batches, essays, frames, pipelines
 from huleedu.gateway.routes.common import Asking, problems
+=======
+from huleedu.gateway.headers import Headers
+from huleedu.gateway.page import Page, described
+from huleedu.gateway.routes import account, batches, essays, pipelines, session
+>>>>>>> auth
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
 
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from huleedu.gateway.access import Access
     from huleedu.gateway.accounts import Accounts
     from huleedu.gateway.handlers import Gateway
     from huleedu.gateway.live import Live
@@ -25,24 +32,30 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 2**20
 ABOUT = """\
 Assess a class's essays. Make a batch, upload essays to it, start a pipeline, follow it on `/ws` or by its status, read
-the results. Every request shows `Authorization: Bearer …`; every error is a problem (RFC 9457) that says what to do.
-A request body may hold 1 MiB, an upload 100 MiB and 200 files, a file 10 MiB."""
+the results. Programs show `Authorization: Bearer …`, the page its session. Every error is a problem (RFC 9457) that
+says what to do. A request body may hold 1 MiB, an upload 100 MiB and 200 files, a file 10 MiB."""
 
 
-def create_app(gateway: Gateway, accounts: Accounts, live: Live) -> FastAPI:
+def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live) -> FastAPI:
     """Return the application that the outside world talks to."""
+<<<<<<< HEAD
     app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT)
     app.state.accounts = accounts
     for resource in (batches, essays, pipelines):
         app.include_router(resource.routes(gateway))
     app.webhooks.include_router(frames.routes())
+=======
+    app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
+    app.state.access = access
+    routers = [resource.routes(gateway) for resource in (batches, essays, pipelines)]
+    for router in (session.routes(accounts, access), account.routes(accounts), *routers):
+        app.include_router(router)
+>>>>>>> auth
     answer_problems(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Bound, service="gateway", trusted=False)
-
-    @app.get("/v1/me", tags=["account"], responses=problems())
-    async def me(teacher: Asking) -> dict[str, str]:
-        return {"email": teacher.email, "name": teacher.name}
+    app.add_middleware(Headers, access=access)
+    app.router.default = Page()
 
     @app.get("/healthz", tags=["operation"])
     async def alive() -> dict[str, str]:
@@ -52,6 +65,10 @@ def create_app(gateway: Gateway, accounts: Accounts, live: Live) -> FastAPI:
     async def ready() -> dict[str, str]:
         await gateway.ready()
         return {"status": "ready"}
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return described("/openapi.json", app.title)
 
     @app.websocket("/ws")
     async def ws(websocket: WebSocket) -> None:

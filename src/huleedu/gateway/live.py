@@ -19,14 +19,15 @@ import structlog
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from huleedu.platform.context import bound
-from huleedu.platform.errors import Problem, Unauthenticated
+from huleedu.platform.errors import Forbidden, Problem, TooMany, Unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from starlette.types import Message
     from starlette.websockets import WebSocket
 
+    from huleedu.gateway.access import Access
     from huleedu.gateway.accounts import Accounts, Teacher
     from huleedu.platform.app import Platform
 
@@ -36,8 +37,11 @@ QUEUE = 1_000
 """Frames a client may be behind: minutes of a busy class. Beyond, it is told to come again with its cursor."""
 SOCKETS = 20
 """Sockets of one teacher in this process; one more, and the oldest goes."""
+FRAMES = 100
+"""Frames a client may send between two beats; it has one to send, the pong."""
 RESYNC = {"event": "resync", "reason": "the cursor is not of this feed, or no longer: take a fresh snapshot"}
-BAD_FRAME, UNAUTHENTICATED, TOO_SLOW, TOO_MANY, GOING_DOWN = 4400, 4401, 4408, 4409, 1012
+BAD_FRAME, UNAUTHENTICATED, FOREIGN, TOO_SLOW, TOO_MANY, TOO_MANY_FRAMES = 4400, 4401, 4403, 4408, 4409, 4429
+GOING_DOWN = 1012
 Place = tuple[int, int]
 log = structlog.get_logger()
 
@@ -51,6 +55,7 @@ class Socket:
     waiting: asyncio.Queue[tuple[Place, str] | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     place: Place = (0, 0)
     close_code: int | None = None
+    frames: int = 0
 
     @property
     def cursor(self) -> str:
@@ -83,22 +88,25 @@ class Socket:
 class Live:
     """Holds the sockets of this process."""
 
-    def __init__(self, platform: Platform, accounts: Accounts) -> None:
+    def __init__(self, platform: Platform, accounts: Accounts, access: Access) -> None:
         self._backplane = platform.backplane
         self._aggregator = platform.peer("aggregator")
         self._clock = platform.clock
         self._accounts = accounts
+        self._access = access
         self._sockets: dict[str, list[Socket]] = defaultdict(list)
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection until it ends."""
         await websocket.accept()
         try:
-            teacher = await self._accounts.verify(websocket.headers.get("authorization"))
+            teacher, cursor = await self._met(websocket)
         except Unauthenticated:
-            return await websocket.close(UNAUTHENTICATED, "show a valid token")
-        try:
-            cursor = await _hello(websocket)
+            return await websocket.close(UNAUTHENTICATED, "show a session, a token or a ticket in force")
+        except Forbidden:
+            return await websocket.close(FOREIGN, "a page may connect from its own address only")
+        except TooMany:
+            return await websocket.close(TOO_MANY_FRAMES, "too many connections at once")
         except (ValueError, TimeoutError):
             return await websocket.close(BAD_FRAME, 'begin with {"event":"hello","cursor":null}')
         except WebSocketDisconnect:
@@ -106,8 +114,24 @@ class Live:
         with bound(user_id=teacher.user_id):
             socket = Socket(websocket, teacher)
             async with self._joined(socket):
+                await self._look_again([socket])  # what ended before it could hear of it
                 await self._run(socket, cursor)
         return None
+
+    async def _met(self, websocket: WebSocket) -> tuple[Teacher, str | None]:
+        """Return who connects, by what the request shows or by the ticket of the first frame, and their cursor."""
+        if "authorization" in websocket.headers or "cookie" in websocket.headers:
+            teacher = await self._access.asking(websocket)
+            return teacher, (await _hello(websocket))[0]
+        cursor, ticket = await _hello(websocket)
+        return await self._accounts.redeem(ticket), cursor
+
+    async def _look_again(self, sockets: Sequence[Socket]) -> None:
+        """Close those whose credential is no longer in force."""
+        in_force = await self._accounts.in_force({socket.teacher.credential for socket in sockets})
+        for socket in sockets:
+            if socket.teacher.credential not in in_force:
+                socket.end(UNAUTHENTICATED)
 
     async def heartbeat(self) -> None:
         """Once in a while, close what may no longer listen, and tell the others the head of their feed.
@@ -119,10 +143,9 @@ class Live:
             if not self._sockets:
                 continue
             open_now = [socket for sockets in self._sockets.values() for socket in sockets]
-            in_force = await self._accounts.in_force({socket.teacher.token_id for socket in open_now})
+            await self._look_again(open_now)
             for socket in open_now:
-                if socket.teacher.token_id not in in_force:
-                    socket.end(UNAUTHENTICATED)
+                socket.frames = 0
             heads: dict[str, str] = await self._aggregator.ask(
                 "POST", "/internal/v1/feeds:heads", json=list(self._sockets)
             )
@@ -148,13 +171,21 @@ class Live:
         channel = self._backplane.get_user_channel(user_id)
         try:
             async with self._backplane.subscribe(channel) as messages, anyio.create_task_group() as tasks:
-                tasks.start_soon(_listen, messages, socket)
+                tasks.start_soon(self._listen, messages, socket)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
             mine.remove(socket)
             if not mine:
                 self._sockets.pop(user_id, None)
+
+    async def _listen(self, messages: AsyncIterator[str], socket: Socket) -> None:
+        async for message in messages:
+            item = json.loads(message)
+            if "seq" in item:
+                socket.put((int(item["epoch"]), item["seq"]), message)
+            else:  # a credential of this teacher has ended
+                await self._look_again([socket])
 
     async def _run(self, socket: Socket, cursor: str | None) -> None:
         async with anyio.create_task_group() as tasks:
@@ -213,14 +244,14 @@ class Live:
         return page
 
 
-async def _hello(websocket: WebSocket) -> str | None:
-    """Return the cursor of the client's first frame."""
+async def _hello(websocket: WebSocket) -> tuple[str | None, str]:
+    """Return the cursor and the ticket of the client's first frame."""
     async with asyncio.timeout(HELLO_SECONDS):
         frame = await _frame(websocket)
-    cursor = frame.get("cursor")
-    if frame.get("event") != "hello" or not isinstance(cursor, str | None):
+    cursor, ticket = frame.get("cursor"), frame.get("ticket", "")
+    if frame.get("event") != "hello" or not isinstance(cursor, str | None) or not isinstance(ticket, str):
         raise ValueError("the first frame is no hello")
-    return cursor
+    return cursor, ticket
 
 
 async def _frame(websocket: WebSocket) -> dict[str, Any]:
@@ -234,18 +265,14 @@ async def _frame(websocket: WebSocket) -> dict[str, Any]:
     return frame
 
 
-async def _listen(messages: AsyncIterator[str], socket: Socket) -> None:
-    async for message in messages:
-        item = json.loads(message)
-        socket.put((int(item["epoch"]), item["seq"]), message)
-
-
 async def _watch_client(socket: Socket) -> None:
     """Take the client's frames; when it goes, so does the connection."""
     try:
-        while True:
+        while socket.frames < FRAMES:
             if (await _frame(socket.websocket)).get("event") not in {"pong", "hello"}:
                 return socket.end(BAD_FRAME)
+            socket.frames += 1
+        socket.end(TOO_MANY_FRAMES)
     except ValueError:
         socket.end(BAD_FRAME)
     except (WebSocketDisconnect, WebSocketDisconnected):  # by the client; by us

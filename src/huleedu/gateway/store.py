@@ -1,17 +1,19 @@
-"""The gateway's tables: accounts, bearer tokens, and answers that were given under an idempotency key."""
+"""The gateway's tables: accounts, credentials, and answers that were given under an idempotency key."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, Column, Index, PrimaryKeyConstraint, Table, Text, delete, select, update
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.platform.db import Timestamp, each, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
+
+    from sqlalchemy import ColumnElement
 
     from huleedu.platform.db import ReadTx, Tx
 
@@ -22,16 +24,22 @@ account = Table(
     Column("email", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    Column("password", Text),
+    Column("disabled_at", Timestamp),
 )
-token = Table(
-    "token",
+credential = Table(
+    "credential",
     metadata,
-    Column("token_id", Text, primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
     Column("user_id", Text, nullable=False),
+    Column("made_of", Text),
     Column("created_at", Timestamp, nullable=False),
-    Column("revoked", Boolean, nullable=False),
-    Index("token_user", "user_id"),
+    Column("expires_at", Timestamp),
+    Index("credential_user", "user_id"),
+    Index("credential_expiry", "expires_at"),
 )
+"""Each is known by the hash of its secret; `made_of` is the one that it was got with: a link, for a session."""
 idempotency = Table(
     "idempotency",
     metadata,
@@ -62,27 +70,52 @@ def accounts(tx: ReadTx) -> Sequence[Any]:
     return tx.all(select(account).order_by(account.c.email))
 
 
-def add_token(tx: Tx, token_id: str, user_id: str) -> None:
-    """Insert a token."""
-    tx.execute(insert(token).values(token_id=token_id, user_id=user_id, created_at=tx.now, revoked=False))
+def change_account(tx: Tx, user_id: str, **columns: object) -> None:
+    """Update an account."""
+    tx.execute(update(account).where(account.c.user_id == user_id).values(**columns))
 
 
-def revoke_tokens(tx: Tx, user_id: str) -> int:
-    """Revoke all tokens of an account; return how many were in force."""
-    mine = (token.c.user_id == user_id) & token.c.revoked.is_(False)
-    return tx.execute(update(token).where(mine).values(revoked=True))
+def add_credential(tx: Tx, **row: object) -> None:
+    """Insert a credential; those that have run out make room."""
+    tx.execute(delete(credential).where(credential.c.expires_at <= tx.now))
+    tx.execute(insert(credential).values(created_at=tx.now, **row))
 
 
-def holder(tx: ReadTx, token_id: str) -> Any:  # noqa: ANN401 -- a row of account, or None
-    """Return the account that a token in force belongs to."""
-    joined = select(account).join(token, token.c.user_id == account.c.user_id)
-    return tx.first(joined.where(token.c.token_id == token_id, token.c.revoked.is_(False)))
+def holder(tx: ReadTx, secret_hash: str) -> Any:  # noqa: ANN401 -- a credential with its account, or None
+    """Return a credential in force with the account that it belongs to."""
+    shown = (*account.c["user_id", "email", "name", "password"], *credential.c["hash", "kind", "made_of", "expires_at"])
+    joined = select(*shown, credential.c.created_at).join(credential, credential.c.user_id == account.c.user_id)
+    return tx.first(joined.where(credential.c.hash == secret_hash, _in_force(tx)))
 
 
-def in_force(tx: ReadTx, token_ids: Iterable[str]) -> set[str]:
-    """Return those of the tokens that have not been revoked."""
-    shown = select(each(token_ids).c.value)
-    return set(tx.scalars(select(token.c.token_id).where(token.c.token_id.in_(shown), token.c.revoked.is_(False))))
+def take(tx: Tx, secret_hash: str, kind: str) -> Any:  # noqa: ANN401 -- a credential with its account, or None
+    """Delete a credential of this kind and return it, with its account, if it was in force: nobody else gets it."""
+    row = holder(tx, secret_hash)
+    if row is None or row.kind != kind:
+        return None
+    tx.execute(delete(credential).where(credential.c.hash == secret_hash))
+    return row
+
+
+def prolong(tx: Tx, secret_hash: str, expires_at: datetime) -> None:
+    """Let a credential that is still there be in force until then."""
+    tx.execute(update(credential).where(credential.c.hash == secret_hash).values(expires_at=expires_at))
+
+
+def end(tx: Tx, user_id: str, kinds: Collection[str], but: str = "") -> int:
+    """Delete the user's credentials of these kinds, except one; return how many there were."""
+    mine = (credential.c.user_id == user_id) & credential.c.kind.in_(kinds) & (credential.c.hash != but)
+    return tx.execute(delete(credential).where(mine))
+
+
+def in_force(tx: ReadTx, hashes: Iterable[str]) -> set[str]:
+    """Return those of the credentials that are in force."""
+    shown = select(each(hashes).c.value)
+    return set(tx.scalars(select(credential.c.hash).where(credential.c.hash.in_(shown), _in_force(tx))))
+
+
+def _in_force(tx: ReadTx) -> ColumnElement[bool]:
+    return or_(credential.c.expires_at.is_(None), credential.c.expires_at > tx.now)
 
 
 def answered(tx: ReadTx, user_id: str, route: str, key: str) -> Any:  # noqa: ANN401 -- a row of idempotency, or None

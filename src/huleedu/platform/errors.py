@@ -68,6 +68,24 @@ class Unauthenticated(Problem):
     code = "UNAUTHENTICATED"
 
 
+class Forbidden(Problem):
+    """It is known who asks, and it may not be done this way; the detail says how."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "FORBIDDEN"
+
+
+class TooMany(Problem):
+    """It was asked too often; from the moment told it may be asked again."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "TOO_MANY_REQUESTS"
+
+    def __init__(self, detail: str, *, code: str | None = None, retry_after_s: int) -> None:
+        super().__init__(detail, code=code)
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(Problem, Retry):
     """A service behind this one is away for the moment."""
 

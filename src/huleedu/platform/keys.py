@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -16,22 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """`service` is what services show one another; `signing` signs bearer tokens."""
+    """`service` is what services show one another."""
 
     service: str
-    signing: str
 
     @classmethod
     def of(cls, data_dir: Path) -> Keys:
         """Read the keys of a data directory, or make them."""
         path = data_dir / "keys.json"
         if not path.exists():
-            write_private(path, asdict(cls(service=secrets.token_urlsafe(32), signing=secrets.token_urlsafe(32))))
-        return cls(**json.loads(path.read_text()))
-
-    def sign(self, text: str) -> str:
-        """Return the text's signature (HMAC-SHA256, hexadecimal)."""
-        return hmac.new(self.signing.encode(), text.encode(), hashlib.sha256).hexdigest()
+            write_private(path, asdict(cls(service=secrets.token_urlsafe(32))))
+        return cls(service=json.loads(path.read_text())["service"])
 
 
 def write_private(path: Path, content: dict[str, str]) -> None:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _origin(text: str) -> str:
+    """Return an address as browsers name it: small letters, no standard port, nothing after the host."""
+    try:
+        url = HttpUrl(text) if text else None
+    except ValidationError as error:
+        raise ValueError("write it like https://huleedu.school.se") from error
+    if url and (url.path != "/" or url.query or url.fragment or url.username):
+        raise ValueError("it has no path of its own: write it like https://huleedu.school.se")
+    return str(url or "").rstrip("/")
 
 
 class Settings(BaseSettings):
@@ -17,6 +28,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("huleedu-data"), description="Where everything is kept.")
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=4001, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    public_url: Annotated[str, AfterValidator(_origin)] = Field(
+        default="", description="The address at which teachers open the page, if it is another than host and port."
+    )
     workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the phases.")
     work_timeout_seconds: int = Field(default=60, ge=1, description="Seconds that one attempt at one essay may take.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least to log.")

@@ -1,0 +1,48 @@
+"""How often something may be asked: requests of a teacher, and tries at a password."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+
+from huleedu.platform.errors import TooMany
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+
+TEACHER = RateLimitItemPerMinute(3_000, namespace="teacher")
+"""Requests: a program that asks for a status 20 times a second may, and one machine answers many times as many."""
+STRANGER = RateLimitItemPerMinute(300, namespace="stranger")
+"""Requests without a valid credential, by address: a whole school may sign in behind one, in the same minute."""
+ACCOUNT = RateLimitItemPerMinute(5, 15, namespace="account")
+"""Wrong passwords for one account, and below from one address, in 15 minutes: as OWASP's advice on sign-in has it."""
+ADDRESS = RateLimitItemPerMinute(30, 15, namespace="address")
+
+
+class Rates:
+    """Counts by key, in this process."""
+
+    def __init__(self) -> None:
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    async def spend(self, rate: RateLimitItem, key: str) -> None:
+        """Count one, or raise TooMany if there is none left."""
+        if not await self._limiter.hit(rate, key):
+            seconds = await self._seconds(rate, key)
+            raise TooMany(f"Too many requests at once. Try again in {seconds} seconds.", retry_after_s=seconds)
+
+    async def require(self, rate: RateLimitItem, key: str) -> None:
+        """Raise TooMany if nothing is left of the tries at a password."""
+        if not await self._limiter.test(rate, key):
+            seconds = await self._seconds(rate, key)
+            told = f"Too many wrong tries. Wait {math.ceil(seconds / 60)} minutes, or sign in by a one-time link."
+            raise TooMany(told, code="TOO_MANY_ATTEMPTS", retry_after_s=seconds)
+
+    async def _seconds(self, rate: RateLimitItem, key: str) -> int:
+        stats = await self._limiter.get_window_stats(rate, key)
+        return max(1, math.ceil(stats.reset_time - time.time()))

@@ -1,0 +1,61 @@
+"""Sessions: sign in, sign out, sign out everywhere."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi import Request as Asked
+
+from huleedu.contracts.envelope import Request
+from huleedu.gateway.access import Access, address
+from huleedu.gateway.accounts import Accounts, Kind
+from huleedu.gateway.routes.common import Me, SignedIn, problems
+
+
+class ByLink(Request):
+    """The secret of a one-time sign-in link: what stands after its #."""
+
+    link: str
+
+
+class ByPassword(Request):
+    """An account's address and password."""
+
+    email: str
+    password: str
+
+
+def routes(accounts: Accounts, access: Access) -> APIRouter:
+    """Return the routes of sessions."""
+    router = APIRouter(prefix="/v1", tags=["account"])
+
+    @router.post("/session", status_code=201, responses=problems(422))
+    async def sign_in(asked: Asked, shown: ByLink | ByPassword, response: Response) -> Me:
+        access.require_own_page(asked)
+        await access.meet_stranger(asked)
+        former = access.cookie(asked)
+        if isinstance(shown, ByLink):
+            secret = await accounts.sign_in_by_link(shown.link, former)
+        else:
+            secret = await accounts.sign_in_by_password(shown.email, shown.password, address(asked), former)
+        # Without an age: it goes when the browser is closed, if not before.
+        name, secure = access.cookie_name(asked), access.secure(asked)
+        response.set_cookie(name, secret, secure=secure, httponly=True, samesite="lax")
+        return Me.of(await accounts.verify(secret, Kind.SESSION))
+
+    @router.delete("/session", status_code=204, responses=problems())
+    async def sign_out(teacher: SignedIn, asked: Asked) -> Response:
+        await accounts.sign_out(teacher)
+        return _gone(asked)
+
+    @router.delete("/sessions", status_code=204, responses=problems())
+    async def sign_out_everywhere(teacher: SignedIn, asked: Asked) -> Response:
+        await accounts.sign_out_everywhere(teacher)
+        return _gone(asked)
+
+    def _gone(asked: Asked) -> Response:
+        response = Response(status_code=204)
+        name, secure = access.cookie_name(asked), access.secure(asked)
+        response.delete_cookie(name, secure=secure, httponly=True, samesite="lax")
+        return response
+
+    return router
