@@ -9,14 +9,9 @@ from fastapi_offline import FastAPIOffline
 
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
-<<<<<<< HEAD
-from huleedu.gateway.routes import batches, essays, frames, pipelines
-from huleedu.gateway.routes.common import Asking, problems
-=======
 from huleedu.gateway.headers import Headers
 from huleedu.gateway.page import Page, described
-from huleedu.gateway.routes import account, batches, essays, pipelines, session
->>>>>>> auth
+from huleedu.gateway.routes import account, batches, essays, frames, pipelines, session
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
 
@@ -38,19 +33,12 @@ says what to do. A request body may hold 1 MiB, an upload 100 MiB and 200 files,
 
 def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live) -> FastAPI:
     """Return the application that the outside world talks to."""
-<<<<<<< HEAD
-    app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT)
-    app.state.accounts = accounts
-    for resource in (batches, essays, pipelines):
-        app.include_router(resource.routes(gateway))
-    app.webhooks.include_router(frames.routes())
-=======
     app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
     app.state.access = access
     routers = [resource.routes(gateway) for resource in (batches, essays, pipelines)]
     for router in (session.routes(accounts, access), account.routes(accounts), *routers):
         app.include_router(router)
->>>>>>> auth
+    app.webhooks.include_router(frames.routes())
     answer_problems(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Bound, service="gateway", trusted=False)
