@@ -36,6 +36,7 @@ export default defineConfig({
     assetsInlineLimit: 0, // a data: address is no file of ours, and the content policy says so
     modulePreload: { polyfill: false },
     target: 'es2022',
+    license: { fileName: 'licenses.md' },
   },
   server: {
     port: 5173,
