@@ -12,6 +12,7 @@ import pytest_asyncio
 from argon2 import PasswordHasher
 from limits import RateLimitItemPerMinute
 from sqlalchemy import select
+from typing_extensions import override
 
 from huleedu.gateway import rates, store
 from huleedu.gateway.accounts import ABSOLUTE, FRESH, IDLE, LINK, SEEN, TICKET, Accounts, Kind
@@ -172,10 +173,12 @@ class Counting(PasswordHasher):
 
     worked = 0
 
+    @override
     def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
         self.worked += 1
         return super().hash(password, salt=salt)
 
+    @override
     def verify(self, hash: str | bytes, password: str | bytes) -> Any:  # noqa: A002, ANN401 -- as the library has it
         self.worked += 1
         return super().verify(hash, password)
