@@ -1,6 +1,6 @@
 # `make` explains itself: a target is listed with the text after its two hashes.
 .DEFAULT_GOAL := help
-.PHONY: setup run demo test check lint types arch docs openapi bench measure dist lock clean help
+.PHONY: setup run demo test check lint types arch web screens docs openapi bench measure dist lock clean help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -30,23 +30,35 @@ $(ENVIRONMENT): requirements.lock $(BIN)/uv
 
 DICTIONARIES := scripts/build_dictionaries.py dictionaries/package-lock.json $(wildcard src/huleedu/phases/spellcheck/*.py)
 
-$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES)
+PAGE := scripts/build_page.py docs/reference/openapi.json docs/reference/measures.json $(wildcard web/*) \
+    $(shell find web/src web/public -type f ! -name schema.ts)
+
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES) $(PAGE)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-setup: $(INSTALLED) ## the environment from the lock, the dictionaries, the package (only what has changed)
+setup: $(INSTALLED) ## the environment from the lock, the dictionaries, the page, the package (only what has changed)
 
-run: setup ## start the server at http://127.0.0.1:4001, data in ./huleedu-data
+run: setup ## start the server at http://127.0.0.1:4001, data in ./huleedu-data, and print a link to sign in
 	$(BIN)/huleedu serve
 
 demo: setup ## assess a class of twelve essays and print what was found (ESSAYS=, PIPELINE=)
 	$(BIN)/huleedu assess $(ESSAYS) --pipeline $(PIPELINE)
 
-test: setup ## all tests (ARGS= goes to pytest)
+test: setup ## all tests: of the page, then of everything (ARGS= goes to pytest)
+	$(BIN)/python scripts/build_page.py --packages
+	cd web && npm run --silent test
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types arch ## what the code must satisfy: lint, types, layers, generated documents fresh
+check: lint types arch web ## what the code must satisfy: lint, types, layers, the page, generated documents fresh
 	$(BIN)/python scripts/reference.py --check
+
+web: setup ## the page's types, lint and format
+	$(BIN)/python scripts/build_page.py --packages
+	cd web && npm run --silent check
+
+screens: setup ## every page as a picture, light and dark, wide and narrow, in build/screens/
+	$(BIN)/python -m tests.browser.screens
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -80,7 +92,7 @@ lock: $(BIN)/uv ## requirements.lock from pyproject.toml (UPGRADE=1: to the newe
 	! grep -n '://' requirements.lock
 
 clean: ## remove what make made; your data in ./huleedu-data stays
-	rm -rf .venv build dist dictionaries/node_modules src/huleedu/phases/spellcheck/data .hypothesis .*_cache
+	rm -rf .venv build dist dictionaries/node_modules web/node_modules src/huleedu/phases/spellcheck/data src/huleedu/gateway/page .hypothesis .*_cache
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

@@ -1,7 +1,8 @@
-"""Puts the spelling dictionaries into the package before it is built.
+"""Puts the spelling dictionaries and the teacher's page into the package before it is built.
 
-They are made from npm packages by `scripts/build_dictionaries.py`, which does nothing when they are up to date.
-A source distribution carries them ready made, so that building from one needs neither node nor the packages named here.
+They are made from npm packages by `scripts/build_dictionaries.py` and `scripts/build_page.py`, which do nothing when
+they are up to date. A source distribution carries them ready made, so that building from one needs neither node nor
+the packages named here.
 """
 
 import subprocess
@@ -13,7 +14,7 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class DictionariesHook(BuildHookInterface[BuilderConfig]):
+class MadeHook(BuildHookInterface[BuilderConfig]):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
@@ -23,7 +24,8 @@ class DictionariesHook(BuildHookInterface[BuilderConfig]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 hatchling's signature
         if not self._from_sdist():
-            subprocess.run([sys.executable, Path(self.root, "scripts/build_dictionaries.py")], check=True)
+            for script in ("build_dictionaries.py", "build_page.py"):
+                subprocess.run([sys.executable, Path(self.root, "scripts", script)], check=True)
 
     def _from_sdist(self) -> bool:
         return Path(self.root, "PKG-INFO").is_file()

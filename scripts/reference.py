@@ -8,6 +8,7 @@ A page is a function without arguments that returns its text; a new one is a lin
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -21,6 +22,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from huleedu.cli import app
+from huleedu.contracts.measures import MEASURES, UNITS
 from huleedu.lifecycle.model import TRANSITIONS as ESSAY
 from huleedu.orchestrator.model import TRANSITIONS as BATCH
 from huleedu.platform.settings import Settings
@@ -90,8 +92,14 @@ def machine(transitions: Mapping[tuple[State, Trigger], State]) -> str:
     return table(("in state", "when", "becomes"), rows)
 
 
+def measures() -> str:
+    dumped = [measure.model_dump(mode="json") for measure in MEASURES]
+    return json.dumps({"measures": dumped, "units": UNITS}, indent=2, ensure_ascii=False)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": commands,
+    "measures.json": measures,
     "openapi.json": openapi,
     "settings.md": settings,
     "states.md": states,

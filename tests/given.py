@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import create_engine
 from typing_extensions import override
 
+from huleedu.contracts.notice import ServerFrame
 from huleedu.platform.app import Platform
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
@@ -18,6 +19,12 @@ from huleedu.platform.db import Db, metadata
 from huleedu.platform.keys import Keys
 from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.settings import Settings
+
+
+def described(frame: dict[str, Any]) -> dict[str, Any]:
+    """Return a frame of `/ws`, which is one that the public description knows, and holds nothing besides."""
+    assert ServerFrame.model_validate(frame).model_dump(mode="json") == frame
+    return frame
 
 
 class Stuck(BaseException):

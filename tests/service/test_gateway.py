@@ -64,9 +64,13 @@ async def test_a_batch_by_its_routes(house: House, anna: Teacher) -> None:
     batch_id = await anna.batch(essay(), essay(), title="9B", course_code="ENG5")
     seen = await anna.settled(batch_id, 2)
     assert (seen["title"], seen["unassessed"], seen["pipeline_state"]["run_id"]) == ("9B", 2, None)
-    amended = await anna.ask("PATCH", f"/batches/{batch_id}", 200, json={"title": "9C"})
+    amended = await anna.ask("PATCH", f"/batches/{batch_id}", 200, json={"title": "9C", "essay_instructions": "Write."})
     assert amended["batch_id"] == batch_id
     assert "user_id" not in amended
+    entered = await anna.ask("GET", f"/batches/{batch_id}", 200)
+    assert entered.pop("created_at").endswith("Z")
+    task = {"title": "9C", "essay_instructions": "Write.", "course_code": "ENG5", "language": "en"}
+    assert entered == {"batch_id": batch_id, "editable": True, **task}
     listed = await anna.ask("GET", f"/batches/{batch_id}/essays", 200)
     assert [item["file_name"] for item in listed["items"]] == ["essay 1.txt", "essay 2.txt"]
     first, second = (item["essay_id"] for item in listed["items"])
@@ -75,6 +79,7 @@ async def test_a_batch_by_its_routes(house: House, anna: Teacher) -> None:
     await anna.settled(batch_id, 1)
     run_id = await anna.start(batch_id)
     await anna.until(batch_id, lambda found: found["status"] == "processing")
+    assert not (await anna.ask("GET", f"/batches/{batch_id}", 200))["editable"]
     assert (await anna.ask("POST", f"/batches/{batch_id}/cancel", 202))["run_id"] == run_id
     assert (await anna.ended(batch_id, run_id))["status"] == "cancelled"
     again = (await anna.ask("POST", f"/batches/{batch_id}/retry", 202))["run_id"]
@@ -123,7 +128,7 @@ async def test_a_colleagues_batch_is_not_there_on_any_route(house: House, anna: 
             answers.append((body, sorted(response.headers)))
         assert answers == [answers[0]] * 4, path
         tried += 1
-    assert tried == 10
+    assert tried == 11
     assert (await berit.ask("GET", "/batches", 200))["items"] == []
     assert await anna.ask("GET", f"/batches/{batch_id}/status", 200) == before
 

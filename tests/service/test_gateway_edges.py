@@ -37,7 +37,13 @@ async def anna(house: House) -> Teacher:
 @pytest.mark.parametrize("shown", IDS)
 async def test_what_is_no_id_is_not_there(anna: Teacher, shown: str) -> None:
     batch_id = await anna.batch()
-    paths = [("GET", f"{shown}/status"), ("GET", f"{shown}/essays"), ("DELETE", shown), ("POST", f"{shown}/cancel")]
+    paths = [
+        ("GET", shown),
+        ("GET", f"{shown}/status"),
+        ("GET", f"{shown}/essays"),
+        ("DELETE", shown),
+        ("POST", f"{shown}/cancel"),
+    ]
     for method, path in [*paths, ("GET", f"{batch_id}/essays/{shown}"), ("DELETE", f"{batch_id}/essays/{shown}")]:
         response = await anna.http.request(method, f"/v1/batches/{path}")
         assert (response.status_code, response.json()["code"]) == (404, "NOT_FOUND"), path

@@ -22,6 +22,7 @@ from huleedu.gateway import live, store
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Tx
+from tests.given import described
 from tests.system.house import House, Teacher, essay, inhabited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -144,8 +145,7 @@ async def anna(scene: Scene) -> Teacher:
 
 
 async def said(socket: ClientConnection) -> Frame:
-    frame: Frame = json.loads(await socket.recv())
-    return frame
+    return described(json.loads(await socket.recv()))
 
 
 async def hello(socket: ClientConnection, cursor: str | None = None) -> Frame:
@@ -314,9 +314,16 @@ async def test_a_client_that_does_not_read_is_sent_away_and_loses_nothing(
         sockets = scene.live._sockets[anna.user_id]
         while sockets[0].close_code is None:
             sent += 1
-            message = {"epoch": epoch, "seq": int(seq) + sent, "pad": "x" * 2**19}
+            place = {
+                "epoch": epoch,
+                "seq": int(seq) + sent,
+                "batch_id": "b",
+                "version": 1,
+                "at": "2026-01-01T00:00:00Z",
+            }
+            message = {"event": "essay_removed", "data": {"essay_id": "x" * 2**19}, **place}
             await scene.backplane.publish_user_notification(anna.user_id, message)
-            assert (await said(brisk))["seq"] == message["seq"], "another socket of hers is not held up"
+            assert (await said(brisk))["seq"] == place["seq"], "another socket of hers is not held up"
         assert await closed(socket) == 4408
 
 

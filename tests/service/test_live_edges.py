@@ -18,6 +18,7 @@ from typing_extensions import override
 from huleedu.gateway import live
 from huleedu.gateway.accounts import Kind
 from huleedu.platform.clock import SystemClock
+from tests.given import described
 from tests.system.house import House, Teacher, inhabited
 
 
@@ -52,7 +53,7 @@ class Client:
         message = await self._from_server.get()
         if message["type"] == "websocket.accept":
             return await self.hears()
-        return json.loads(message["text"]) if "text" in message else message["code"]
+        return described(json.loads(message["text"])) if "text" in message else message["code"]
 
 
 @dataclass

@@ -62,6 +62,18 @@ class BatchPatch(Request):
     language: Language | None = None
 
 
+class BatchDetail(Fact):
+    """What its teacher entered of a batch; `editable` until the first start."""
+
+    batch_id: str
+    title: str | None
+    essay_instructions: str
+    course_code: CourseCode | None
+    language: Language
+    created_at: Moment
+    editable: bool
+
+
 class BatchIds(Fact):
     """Which batches a service is asked about."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from huleedu.contracts.envelope import Event, Fact, Moment
 from huleedu.contracts.phase import PhaseName
+from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
 
 MIN_CHARACTERS = 50
 MAX_CHARACTERS = 50_000
@@ -30,6 +32,21 @@ class RefusalCode(StrEnum):
     DUPLICATE = "DUPLICATE"
     TOO_LARGE = "TOO_LARGE"
     NOT_STORED = "NOT_STORED"
+
+
+class RefusalHint(StrEnum):
+    """What is the matter with a file, where its code alone does not tell what the teacher can do about it."""
+
+    OLD_WORD = "OLD_WORD"
+    OTHER_PROGRAM = "OTHER_PROGRAM"
+    MACROS = "MACROS"
+    PICTURE = "PICTURE"
+    ARCHIVE = "ARCHIVE"
+    NO_DOCUMENT = "NO_DOCUMENT"
+    PASSWORD = "PASSWORD"  # noqa: S105 -- no password
+    SCANNED = "SCANNED"
+    DAMAGED = "DAMAGED"
+    TOO_COMPLEX = "TOO_COMPLEX"
 
 
 class EssayStatus(StrEnum):
@@ -82,6 +99,7 @@ class UploadItem(Fact):
     status: Literal["stored", "refused"]
     essay_id: str | None = None
     code: RefusalCode | None = None
+    hint: RefusalHint | None = None
     detail: str | None = None
 
 
@@ -126,9 +144,17 @@ class EssayResultIds(EssayView):
     result_ids: dict[PhaseName, str] = Field(default_factory=dict)
 
 
+@with_config(ConfigDict(extra="allow"))
+class EssayResults(TypedDict, total=False):
+    """Each phase's result; one that is not there has not been done. A phase of a later day is let through as it is."""
+
+    spellcheck: SpellcheckResultV1
+    nlp: NlpResultV1
+
+
 class EssayDetail(EssayView):
-    """One essay whole: its text, the corrected text, and each phase's result."""
+    """One essay whole: its text, the corrected text, and what the phases found."""
 
     text: str
     corrected_text: str | None = None
-    results: dict[PhaseName, dict[str, object]] = Field(default_factory=dict)
+    results: EssayResults = Field(default_factory=EssayResults)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from huleedu.contracts.essay import RefusalCode
-from huleedu.files.unreadable import Unreadable
+from huleedu.contracts.essay import RefusalHint
+from huleedu.files.unreadable import unreadable
 
 # A long essay with pictures has under 200 entries and a few MiB of XML, which compresses 20 times.
 MAX_ENTRIES = 2_000
@@ -37,22 +37,19 @@ _MARKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-
 def read(data: bytes) -> str:
     """The paragraphs, parted by blank lines. Raises Unreadable, and whatever zipfile and expat raise."""
     if data.count(_ENTRY) > MAX_ENTRIES:
-        raise _too_large()
+        raise unreadable(RefusalHint.TOO_COMPLEX)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         main = next(iter(_related(archive, "", {"officeDocument"})), "word/document.xml")
         if main not in archive.NameToInfo:
-            raise _not_word()
+            raise unreadable(RefusalHint.NO_DOCUMENT)
         story = _Story()
         for part in [main, *_related(archive, main, {"footnotes", "endnotes"})]:
             _parse(_part(archive, part), story.start, story.end, story.characters)
         if not story.is_document:
-            raise _not_word()
+            raise unreadable(RefusalHint.NO_DOCUMENT)
         text = "\n\n".join(paragraph for paragraph in story.paragraphs if paragraph.strip())
         if not text and any(name.startswith("word/media/") for name in archive.NameToInfo):
-            raise Unreadable(
-                RefusalCode.TEXT_EXTRACTION_FAILED,
-                "The document holds pictures and no text. Upload the essay as typed text.",
-            )
+            raise unreadable(RefusalHint.SCANNED)
     return text
 
 
@@ -136,13 +133,10 @@ def _related(archive: zipfile.ZipFile, part: str, kinds: set[str]) -> list[str]:
 def _part(archive: zipfile.ZipFile, name: str) -> bytes:
     entry = archive.getinfo(name)
     if entry.flag_bits & _ENCRYPTED:
-        raise Unreadable(
-            RefusalCode.ENCRYPTED_FILE_UNSUPPORTED,
-            "The file has a password. Save it without the password and upload that.",
-        )
+        raise unreadable(RefusalHint.PASSWORD)
     # zipfile reads no more than the size stated here, so that a lie gains nothing.
     if entry.file_size > MAX_PART_BYTES or entry.file_size > max(RATIO_FREE_BYTES, MAX_RATIO * entry.compress_size):
-        raise _too_large()
+        raise unreadable(RefusalHint.TOO_COMPLEX)
     return archive.read(entry)
 
 
@@ -168,17 +162,3 @@ def _refuse_declaration(*_declaration: object) -> None:
 def _tag(name: str) -> str:
     namespace, _, local = name.rpartition(" ")
     return _PREFIXES.get(namespace, "?") + local
-
-
-def _too_large() -> Unreadable:
-    return Unreadable(
-        RefusalCode.TEXT_EXTRACTION_FAILED,
-        "The document is far larger inside than an essay. Copy the text into a new document and upload that.",
-    )
-
-
-def _not_word() -> Unreadable:
-    return Unreadable(
-        RefusalCode.UNSUPPORTED_TYPE,
-        "The file is not a Word document. Save the essay as .docx, .pdf or .txt; unpack a .zip first.",
-    )

@@ -4,9 +4,9 @@ import re
 import unicodedata
 from pathlib import PurePath
 
-from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode
+from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode, RefusalHint
 from huleedu.files import docx
-from huleedu.files.unreadable import Unreadable
+from huleedu.files.unreadable import Unreadable, unreadable
 
 __all__ = ["Unreadable", "extract"]
 
@@ -14,6 +14,7 @@ OUTPUT_CAP = 10 * MAX_CHARACTERS  # far above any essay, far below what is costl
 
 _OLE2 = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")  # the stream that holds a .docx with a password
+_OLD_WORD = "WordDocument".encode("utf-16-le")
 _BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (b"\xff\xfe\0\0", "utf-32"),
     (b"\0\0\xfe\xff", "utf-32"),
@@ -28,7 +29,6 @@ _MARKUP = (b"{\\rtf", b"<!doctype", b"<html", b"<?xml", b"%!ps")
 _OTHER_TEXT = frozenset(
     {".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".htm", ".yaml", ".yml", ".ini", ".log", ".py", ".js", ".css"}
 )
-_NO_DOCUMENT = "The file is neither plain text nor a Word or PDF document. Save it as .docx, .pdf or .txt."
 
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 _BINARY = re.compile("[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
@@ -51,10 +51,7 @@ def extract(data: bytes, file_name: str) -> str:
         raise
     except Exception as error:
         # Parsers meet hostile and broken files here; which of their errors it is makes no difference to anyone.
-        raise Unreadable(
-            RefusalCode.TEXT_EXTRACTION_FAILED,
-            "The file is damaged or not what its name says. Open it, save it again as .docx or .pdf, and upload that.",
-        ) from error
+        raise unreadable(RefusalHint.DAMAGED) from error
     if not text:
         raise Unreadable(RefusalCode.EMPTY_CONTENT, "There is no text in the file.")
     if len(text) > OUTPUT_CAP:
@@ -77,15 +74,12 @@ def _text(data: bytes, suffix: str) -> str:
 def _refuse_other_types(data: bytes, suffix: str) -> None:
     if data.startswith(_OLE2):
         if _ENCRYPTED_PACKAGE in data:
-            raise Unreadable(
-                RefusalCode.ENCRYPTED_FILE_UNSUPPORTED,
-                "The file has a password. Save it without the password and upload that.",
-            )
-        raise _unsupported("The file is in an old Office format. Open it in Word and save it as .docx.")
+            raise unreadable(RefusalHint.PASSWORD)
+        raise unreadable(RefusalHint.OLD_WORD if _OLD_WORD in data else RefusalHint.NO_DOCUMENT)
     if data.startswith(_PICTURES) or data[4:12] in _PICTURE_BRANDS:
-        raise _unsupported("The file is a picture. Upload the essay as typed text: .docx, .pdf or .txt.")
+        raise unreadable(RefusalHint.PICTURE)
     if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP) or suffix in _OTHER_TEXT:
-        raise _unsupported(_NO_DOCUMENT)
+        raise unreadable(RefusalHint.NO_DOCUMENT)
 
 
 def _decoded(data: bytes, suffix: str) -> str:
@@ -95,7 +89,7 @@ def _decoded(data: bytes, suffix: str) -> str:
         return text
     if suffix in {".docx", ".pdf"}:
         raise ValueError("content is not what the name says")
-    raise _unsupported(_NO_DOCUMENT)
+    raise unreadable(RefusalHint.NO_DOCUMENT)
 
 
 def _decoded_unmarked(data: bytes) -> str:
@@ -114,7 +108,3 @@ def _decoded_unmarked(data: bytes) -> str:
 def _tidy(text: str) -> str:
     text = _UNSEEN.sub("", _LINE_ENDS.sub("\n", text))
     return unicodedata.normalize("NFC", text).strip()
-
-
-def _unsupported(detail: str) -> Unreadable:
-    return Unreadable(RefusalCode.UNSUPPORTED_TYPE, detail)

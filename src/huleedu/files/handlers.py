@@ -21,12 +21,13 @@ from huleedu.contracts.essay import (
     EssayRemovedV1,
     EssayValidationFailedV1,
     RefusalCode,
+    RefusalHint,
     StoredEssay,
     UploadItem,
 )
 from huleedu.files import model, store
 from huleedu.files.extract import extract
-from huleedu.files.unreadable import Unreadable
+from huleedu.files.unreadable import Unreadable, unreadable
 from huleedu.platform.blobs import store as garbage
 from huleedu.platform.context import current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound
@@ -48,10 +49,6 @@ GROUP = "file-service"
 EXTRACTION_SECONDS = 5.0
 PATIENCE = timedelta(minutes=10)
 """No upload takes so long; blobs of one that has not ended by then are deleted."""
-TOO_HARD = Unreadable(
-    RefusalCode.TEXT_EXTRACTION_FAILED,
-    "The text could not be read within the time or memory allowed. Save it as .docx or .txt and upload that.",
-)
 CLOSED = Unreadable(RefusalCode.INTAKE_CLOSED, "The batch is being assessed. Add the file when it is done.")
 NOT_STORED = Unreadable(RefusalCode.NOT_STORED, "The file could not be stored at the moment. Upload it again.")
 log = structlog.get_logger()
@@ -127,7 +124,7 @@ class Files:
         except Unreadable as error:
             return error
         except (WorkerDied, WorkerTimeout, MemoryError):
-            return TOO_HARD
+            return unreadable(RefusalHint.TOO_COMPLEX)
         refused = model.judge_text(text)
         return Unreadable(*refused) if refused else Reading(name, data, text, essay_id)
 
@@ -235,4 +232,4 @@ def gone(batch_id: str) -> BatchErasureReportedV1:
 
 
 def _refused(name: str, refused: Unreadable) -> UploadItem:
-    return UploadItem(file_name=name, status="refused", code=refused.code, detail=refused.detail)
+    return UploadItem(file_name=name, status="refused", code=refused.code, hint=refused.hint, detail=refused.detail)

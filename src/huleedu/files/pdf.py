@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import pypdfium2
 from pypdfium2 import raw
 
-from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode
-from huleedu.files.unreadable import Unreadable
+from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode, RefusalHint
+from huleedu.files.unreadable import Unreadable, unreadable
 
 MAX_PAGES = 100  # 50,000 characters of large, double-spaced type take about 60
 MAX_GLYPHS = 10 * MAX_CHARACTERS
@@ -63,11 +63,7 @@ def read(data: bytes) -> str:
     shown = "".join(text.split())
     # A scan has no letters; a font without a table of characters gives signs that are none.
     if 2 * sum(character.isalpha() for character in shown) <= len(shown):
-        raise Unreadable(
-            RefusalCode.TEXT_EXTRACTION_FAILED,
-            "There is no text in the PDF, only pictures of it, as from a scanner. "
-            "Save the essay as .docx or .pdf in the program it was written in.",
-        )
+        raise unreadable(RefusalHint.SCANNED)
     return text
 
 
@@ -77,10 +73,7 @@ def _lines(data: bytes) -> list[_Line]:
     except pypdfium2.PdfiumError as error:
         if error.err_code != raw.FPDF_ERR_PASSWORD:
             raise
-        raise Unreadable(
-            RefusalCode.ENCRYPTED_FILE_UNSUPPORTED,
-            "The PDF has a password. Save it without the password and upload that.",
-        ) from error
+        raise unreadable(RefusalHint.PASSWORD) from error
     with document:
         if len(document) > MAX_PAGES:
             raise _too_long()

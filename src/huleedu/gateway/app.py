@@ -11,7 +11,7 @@ from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
 from huleedu.gateway.headers import Headers
 from huleedu.gateway.page import Page, described
-from huleedu.gateway.routes import account, batches, essays, pipelines, session
+from huleedu.gateway.routes import account, batches, essays, frames, pipelines, session
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
 
@@ -38,6 +38,7 @@ def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live)
     routers = [resource.routes(gateway) for resource in (batches, essays, pipelines)]
     for router in (session.routes(accounts, access), account.routes(accounts), *routers):
         app.include_router(router)
+    app.webhooks.include_router(frames.routes())
     answer_problems(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Bound, service="gateway", trusted=False)

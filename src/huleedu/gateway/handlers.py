@@ -78,6 +78,10 @@ class Gateway:
         )
         return answer
 
+    async def batch(self, batch_id: str) -> Any:  # noqa: ANN401 -- JSON
+        """Return what the teacher entered of a batch; the orchestrator is told by the bound context who asks."""
+        return await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/detail")
+
     async def status(self, teacher: Teacher, batch_id: str) -> AggregatedBatchStatus:
         """Return one of the teacher's batches."""
         told = await self._aggregator.ask("GET", f"/internal/v1/batches/{batch_id}/status")
@@ -136,9 +140,9 @@ class Gateway:
     async def _detail(self, essay: EssayResultIds) -> EssayDetail:
         text = (await self._blobs.get(essay.text_storage_id)).decode()
         results = {phase: json.loads(await self._blobs.get(blob_id)) for phase, blob_id in essay.result_ids.items()}
-        view = {name: getattr(essay, name) for name in EssayView.model_fields}
         corrected = results.get(PhaseName.SPELLCHECK, {}).get("corrected_text")
-        return EssayDetail(text=text, corrected_text=corrected, results=results, **view)
+        whole = {"text": text, "corrected_text": corrected, "results": results}
+        return EssayDetail.model_validate(essay.model_dump() | whole)
 
     # -- pipelines
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from huleedu.contracts.batch import (
+    BatchDetail,
     BatchErasedV1,
     BatchErasureReportedV1,
     BatchPatch,
@@ -191,7 +192,7 @@ class Orchestrator:
 
         def change(tx: Tx) -> ProcessingPipelineState:
             batch = _owned(store.load(tx, batch_id), user_id)
-            if batch.state.run_id is not None:
+            if not batch.editable:
                 raise Conflict("The batch has been started; make a new one instead.", code="ALREADY_STARTED")
             fields = patch.model_dump(exclude_unset=True)
             changes = {name: value for name, value in fields.items() if value is not None or name == "title"}
@@ -216,6 +217,11 @@ class Orchestrator:
             return False
 
         return await self._db.write(remove)
+
+    async def detail(self, batch_id: str, user_id: str) -> BatchDetail:
+        """Return what its teacher entered of a batch."""
+        batch = _owned(await self._db.read(lambda tx: store.load(tx, batch_id)), user_id)
+        return model.detail(batch)
 
     async def pipeline_state(self, batch_id: str) -> ProcessingPipelineState:
         """Return the state of one batch: the truth."""

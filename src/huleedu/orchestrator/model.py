@@ -9,6 +9,7 @@ from pydantic import Field
 
 from huleedu.contracts.batch import (
     BatchClientStatus,
+    BatchDetail,
     BatchPipelineCompletedV1,
     BatchRegistrationRequestV1,
     BatchStateChangedV1,
@@ -83,6 +84,11 @@ class Batch(Fact):
         """Whether a run is under way."""
         return self.state.status is BatchClientStatus.PROCESSING
 
+    @property
+    def editable(self) -> bool:
+        """Whether what the teacher entered may be changed: until the first start."""
+        return self.state.run_id is None
+
     def changed(self, now: datetime, **changes: Any) -> Batch:  # noqa: ANN401 -- fields of the state
         """Return the batch with a state of the next version."""
         changes |= {"version": self.state.version + 1, "last_updated": now}
@@ -109,6 +115,20 @@ def register(registration: BatchRegistrationRequestV1, owner: str, now: datetime
     )
     batch = Batch(state=state, registration=registration)
     return batch, [changed(batch, "registered")]
+
+
+def detail(batch: Batch) -> BatchDetail:
+    """Return what the batch's teacher entered."""
+    entered = batch.registration
+    return BatchDetail(
+        batch_id=entered.batch_id,
+        title=entered.title,
+        essay_instructions=entered.essay_instructions,
+        course_code=entered.course_code,
+        language=entered.language,
+        created_at=batch.state.created_at,
+        editable=batch.editable,
+    )
 
 
 def amend(batch: Batch, changes: Mapping[str, Any], now: datetime) -> Decision:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from huleedu.contracts.batch import BatchIds, BatchPatch, BatchRegistrationRequestV1, ProcessingPipelineState
+from huleedu.contracts.batch import (
+    BatchDetail,
+    BatchIds,
+    BatchPatch,
+    BatchRegistrationRequestV1,
+    ProcessingPipelineState,
+)
 from huleedu.platform.http import UserId
 
 if TYPE_CHECKING:
@@ -47,6 +53,10 @@ def routes(orchestrator: Orchestrator) -> APIRouter:  # noqa: C901 -- a list of 
     async def some_states(asked: BatchIds) -> dict[str, Any]:
         states, erased = await orchestrator.pipeline_states(asked.batch_ids)
         return {"items": states, "erased": erased}
+
+    @router.get("/{batch_id}/detail")
+    async def detail(batch_id: str, x_user_id: UserId) -> BatchDetail:
+        return await orchestrator.detail(batch_id, x_user_id)
 
     @router.get("/{batch_id}/pipeline-state")
     async def state(batch_id: str) -> ProcessingPipelineState:

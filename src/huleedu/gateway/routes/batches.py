@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 
-from huleedu.contracts.batch import BatchClientStatus, BatchDraft, BatchPatch, BatchStatus
+from huleedu.contracts.batch import BatchClientStatus, BatchDetail, BatchDraft, BatchPatch, BatchStatus
 from huleedu.contracts.envelope import Fact
 from huleedu.gateway.routes.common import Asking, IdempotencyKey, Page, problems
 from huleedu.platform.context import current
@@ -40,6 +40,11 @@ def routes(gateway: Gateway) -> APIRouter:
     ) -> Any:  # noqa: ANN401 -- filtered to the response model
         return await gateway.batches(teacher, status, cursor, limit)
 
+    @router.get("/{batch_id}", responses=problems(404), response_model=BatchDetail)
+    async def get_batch(teacher: Asking, batch_id: str) -> Any:  # noqa: ANN401 -- filtered to the response model
+        del teacher  # the orchestrator is told by the bound context who asks
+        return await gateway.batch(batch_id)
+
     @router.get("/{batch_id}/status", responses=problems(404), response_model=BatchStatus)
     async def get_status(
         teacher: Asking,
@@ -48,13 +53,7 @@ def routes(gateway: Gateway) -> APIRouter:
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Any:  # noqa: ANN401 -- filtered to the response model
         found = await gateway.status(teacher, batch_id)
-        if not found.version:  # no view yet: what the orchestrator says may change without a version
-            return found
-        etag = f'"{found.live_cursor.partition(":")[0]}.{found.version}"'
-        if if_none_match == etag:
-            return Response(status_code=304, headers={"ETag": etag})
-        response.headers["ETag"] = etag
-        return found
+        return _unchanged(found, response, if_none_match) or found
 
     @router.patch("/{batch_id}", responses=problems(404, 409, 422), response_model=BatchStatus)
     async def amend_batch(teacher: Asking, batch_id: str, patch: BatchPatch) -> Any:  # noqa: ANN401 -- as above
@@ -66,3 +65,12 @@ def routes(gateway: Gateway) -> APIRouter:
         return Response(status_code=204 if await gateway.erase(batch_id) else 202)
 
     return router
+
+
+def _unchanged(found: BatchStatus, response: Response, shown: str | None) -> Response | None:
+    """Tag the answer with the view's version; return what is answered to a client that has this very one."""
+    if not found.version:  # no view yet: what the orchestrator says may change without a version
+        return None
+    etag = f'"{found.live_cursor.partition(":")[0]}.{found.version}"'
+    response.headers["ETag"] = etag
+    return Response(status_code=304, headers={"ETag": etag}) if shown == etag else None

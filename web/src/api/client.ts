@@ -1,0 +1,82 @@
+/** The one way to the server: typed by the published interface, every error a `Problem` that the page can show. */
+import createClient, { type Middleware } from 'openapi-fetch'
+
+import type { paths, ProblemDetails, UploadOutcome } from './schema'
+
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    detail: string,
+    readonly retryAfter: number | null = null,
+  ) {
+    super(detail)
+  }
+}
+
+/** The server cannot be reached: not its answer, but that there is none. */
+export const AWAY = 'AWAY'
+
+type Ended = () => void
+let onSignedOut: Ended = () => undefined
+
+/** Say what is to happen when the server does not know us any more. */
+export function whenSignedOut(act: Ended): void {
+  onSignedOut = act
+}
+
+async function problem(response: Response): Promise<Problem> {
+  const told = (await response.json().catch(() => ({}))) as Partial<ProblemDetails>
+  if (response.status === 401) onSignedOut()
+  const wait = Number(response.headers.get('retry-after'))
+  return new Problem(response.status, told.code ?? 'INTERNAL_ERROR', told.detail ?? '', wait || null)
+}
+
+const raising: Middleware = {
+  async onResponse({ response }) {
+    if (!response.ok && response.status !== 304) throw await problem(response)
+  },
+  onError() {
+    return new Problem(0, AWAY, '')
+  },
+}
+
+export const api = createClient<paths>({ baseUrl: location.origin })
+api.use(raising)
+
+/** The answer's content. What is not an answer has been raised before. */
+export async function ask<T>(asked: Promise<{ data?: T }>): Promise<T> {
+  return (await asked).data as T
+}
+
+/** A key that makes a repeated request the same request. */
+export function onceKey(): string {
+  return crypto.randomUUID()
+}
+
+/** Upload files, telling how much of them has left (0 to 1): the one thing that `fetch` does not tell. */
+export function upload(
+  batchId: string,
+  files: readonly File[],
+  left: (share: number) => void,
+): Promise<UploadOutcome> {
+  const form = new FormData()
+  for (const file of files) form.append('files', file, file.name)
+  const request = new XMLHttpRequest()
+  request.open('POST', `/v1/batches/${batchId}/essays`)
+  request.setRequestHeader('Idempotency-Key', onceKey())
+  request.upload.onprogress = (event) => {
+    if (event.lengthComputable) left(event.loaded / event.total)
+  }
+  return new Promise((resolve, reject) => {
+    request.onerror = () => {
+      reject(new Problem(0, AWAY, ''))
+    }
+    request.onload = () => {
+      const response = new Response(request.responseText, { status: request.status })
+      if (response.ok) resolve(JSON.parse(request.responseText) as UploadOutcome)
+      else void problem(response).then(reject)
+    }
+    request.send(form)
+  })
+}

@@ -1,0 +1,43 @@
+/** Swedish and English: messages by area, one file each and language, in `locales/`. */
+import { createI18n } from 'vue-i18n'
+
+export type Language = 'en' | 'sv'
+export const LANGUAGES: readonly Language[] = ['en', 'sv']
+
+type Messages = Record<string, unknown>
+const files = import.meta.glob<Messages>('./locales/*/*.json', { eager: true, import: 'default' })
+
+function messages(language: Language): Record<string, Messages> {
+  const mine = Object.entries(files).filter(([path]) => path.includes(`/${language}/`))
+  return Object.fromEntries(mine.map(([path, content]) => [path.replace(/.*\/|\.json$/g, ''), content]))
+}
+
+function chosen(): Language {
+  const said = localStorage.getItem('language') ?? navigator.language
+  return said.startsWith('sv') ? 'sv' : 'en'
+}
+
+const moment = {
+  short: { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' },
+  time: { hour: '2-digit', minute: '2-digit', second: '2-digit' },
+} as const
+const number = {
+  plain: { maximumFractionDigits: 1 },
+  percent: { style: 'percent', maximumFractionDigits: 0 },
+} as const
+
+export const i18n = createI18n({
+  legacy: false,
+  locale: chosen(),
+  fallbackLocale: 'en',
+  messages: { en: messages('en'), sv: messages('sv') },
+  datetimeFormats: { en: moment, sv: moment },
+  numberFormats: { en: number, sv: number },
+})
+
+/** Speak this language from now on, here and at the next visit. */
+export function speak(language: Language): void {
+  i18n.global.locale.value = language
+  localStorage.setItem('language', language)
+  document.documentElement.lang = language
+}
