@@ -1,6 +1,7 @@
 """The public interface of a running platform. Phases is not running, so what was started stays in work."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -96,8 +97,10 @@ async def test_who_is_not_known_gets_nowhere(house: House, anna: Teacher) -> Non
     for method, path in routes(house):
         if (method, path) == ("POST", SIGN_IN):
             continue
-        for headers in ({}, {"authorization": f"Bearer {forged}"}, {"authorization": "Basic YTpi"}):
-            response = await house.http().request(method, path, headers=headers)
+        shown: tuple[dict[str, str], ...]
+        shown = ({}, {"authorization": f"Bearer {forged}"}, {"authorization": "Basic YTpi"}, {"cookie": "huleedu=x"})
+        for headers in shown:
+            response = await house.browser().request(method, path, headers=headers)
             if path in OPEN:
                 assert response.status_code == 200
             else:
@@ -112,17 +115,18 @@ async def test_a_colleagues_batch_is_not_there_on_any_route(house: House, anna: 
     essay_id = (await anna.ask("GET", f"/batches/{batch_id}/essays", 200))["items"][0]["essay_id"]
     before = await anna.ask("GET", f"/batches/{batch_id}/status", 200)
     tried = 0
+    page = await berit.browser()
     for method, path in routes(house):
         if "{batch_id}" not in path:
             continue
         answers = []
-        for asked in (batch_id, NOBODY):
+        for asked, shown in itertools.product((batch_id, NOBODY), (berit.http, page)):
             url = path.format(batch_id=asked, essay_id=essay_id)
-            response = await berit.http.request(method, url, **BODIES.get((method, path), {}))
+            response = await shown.request(method, url, **BODIES.get((method, path), {}))
             body = assert_problem(response, 404, "NOT_FOUND")
             assert body.pop("correlation_id")
             answers.append((body, sorted(response.headers)))
-        assert answers[0] == answers[1], path
+        assert answers == [answers[0]] * 4, path
         tried += 1
     assert tried == 11
     assert (await berit.ask("GET", "/batches", 200))["items"] == []

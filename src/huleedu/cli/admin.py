@@ -18,6 +18,7 @@ from huleedu.platform.app import connect
 from huleedu.platform.embedded import CONTROL, DATABASE, Locked, locked, opened
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.migrate import migrate
+from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def sign_in_link(settings: Settings, email: str) -> str:
     if control.exists():
         page = json.loads(control.read_text())["page"]
     else:
-        page = settings.public_url or f"http://{settings.host}:{settings.port}"
+        page = settings.public_url or http_url(settings.host, settings.port)
     return f"{page}{told['path']}"
 
 
