@@ -9,7 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
-from huleedu.gateway.routes import batches, essays, frames, pipelines
+from huleedu.gateway.routes import batches, essays, frames, pipelines, results
 from huleedu.gateway.routes.common import Asking, problems
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
@@ -33,7 +33,7 @@ def create_app(gateway: Gateway, accounts: Accounts, live: Live) -> FastAPI:
     """Return the application that the outside world talks to."""
     app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT)
     app.state.accounts = accounts
-    for resource in (batches, essays, pipelines):
+    for resource in (batches, essays, pipelines, results):
         app.include_router(resource.routes(gateway))
     app.webhooks.include_router(frames.routes())
     answer_problems(app)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from anyio import to_thread
 from sqlalchemy import select
 
 from huleedu.contracts.batch import (
@@ -24,7 +25,7 @@ from huleedu.contracts.batch import (
 )
 from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView
 from huleedu.contracts.phase import PhaseName
-from huleedu.gateway import store
+from huleedu.gateway import exports, store
 from huleedu.platform.context import current, new_id
 from huleedu.platform.errors import Conflict, NotFound, Unavailable, Unprocessable
 from huleedu.platform.log import store as log_store
@@ -32,6 +33,7 @@ from huleedu.platform.log import store as log_store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from huleedu.contracts.phase import Language
     from huleedu.gateway.accounts import Teacher
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
@@ -53,6 +55,8 @@ class Gateway:
         self._orchestrator = platform.peer("orchestrator")
         self._files = platform.peer("files")
         self._aggregator = platform.peer("aggregator")
+        # A workbook is made in memory: one at a time, and few of its blobs are read at once.
+        self._workbook, self._reading = asyncio.Semaphore(1), asyncio.Semaphore(8)
 
     # -- batches
 
@@ -143,6 +147,31 @@ class Gateway:
         corrected = results.get(PhaseName.SPELLCHECK, {}).get("corrected_text")
         whole = {"text": text, "corrected_text": corrected, "results": results}
         return EssayDetail.model_validate(essay.model_dump() | whole)
+
+    # -- results
+
+    async def as_csv(self, teacher: Teacher, batch_id: str, language: Language) -> tuple[str | None, bytes]:
+        """Return the batch's title, and the measures of its essays."""
+        title = (await self.status(teacher, batch_id)).title
+        listed = (await self.essays(teacher, batch_id))["items"]
+        return title, await to_thread.run_sync(exports.results_csv, listed, language)
+
+    async def as_xlsx(self, teacher: Teacher, batch_id: str, language: Language) -> tuple[str | None, bytes]:
+        """Return the batch's title, and a workbook with the measures of its essays and all their corrections."""
+        title = (await self.status(teacher, batch_id)).title
+        listed = (await self._essays(teacher, batch_id))["items"]
+        async with self._workbook:
+            found = await asyncio.gather(*(self._checked(EssayResultIds.model_validate(item)) for item in listed))
+            checked = [essay for essay in found if essay]
+            return title, await to_thread.run_sync(exports.results_xlsx, checked, language)
+
+    async def _checked(self, essay: EssayResultIds) -> tuple[EssayView, bytes] | None:
+        """Return an essay with what its spell check found; None if its blobs are gone, as its view will be."""
+        blob_id = essay.result_ids.get(PhaseName.SPELLCHECK)
+        async with self._reading:
+            with suppress(KeyError):
+                return essay, await self._blobs.get(blob_id) if blob_id else b""
+        return None
 
     # -- pipelines
 
