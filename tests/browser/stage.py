@@ -91,14 +91,16 @@ class Stage:
             self.faults.append(text)
 
 
+def origin(page: Page) -> str:
+    """Return the address of the server that a page is from."""
+    return "/".join(page.url.split("/", 3)[:3])
+
+
 def ask(page: Page, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 -- JSON
     """Ask the interface in the name of whoever is signed in in this browser."""
-    origin = page.url.split("/", 3)
-    headers = {"origin": "/".join(origin[:3])}
-    sent = {} if body is None else {"data": json.dumps(body)}
-    if sent:
-        headers["content-type"] = "application/json"
-    answer = page.request.fetch(f"{headers['origin']}/v1{path}", method=method, headers=headers, **sent)
+    headers = {"origin": origin(page), "content-type": "application/json"}
+    data = None if body is None else json.dumps(body)
+    answer = page.request.fetch(f"{origin(page)}/v1{path}", method=method, headers=headers, data=data)
     assert answer.ok, (answer.status, answer.text())
     return answer.json() if answer.body() else None
 
@@ -106,8 +108,6 @@ def ask(page: Page, method: str, path: str, body: object = None) -> Any:  # noqa
 def class_of(page: Page, files: Sequence[Path] = CLASS, *, title: str = "My place, 9B", start: bool = True) -> str:
     """Make a class with these files, quicker than by hand; return its id."""
     batch_id: str = ask(page, "POST", "/batches", {"title": title, "language": "en"})["batch_id"]
-    url = page.url.split("/", 3)
-    origin = "/".join(url[:3])
     boundary = "a-boundary-of-files"
     body = b"".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{file.name}"\r\n\r\n'.encode()
@@ -116,9 +116,9 @@ def class_of(page: Page, files: Sequence[Path] = CLASS, *, title: str = "My plac
         for file in files
     )
     sent = page.request.fetch(
-        f"{origin}/v1/batches/{batch_id}/essays",
+        f"{origin(page)}/v1/batches/{batch_id}/essays",
         method="POST",
-        headers={"origin": origin, "content-type": f"multipart/form-data; boundary={boundary}"},
+        headers={"origin": origin(page), "content-type": f"multipart/form-data; boundary={boundary}"},
         data=body + f"--{boundary}--\r\n".encode(),
         timeout=60_000,
     )
