@@ -6,7 +6,7 @@ import type { Correction } from '@/api/schema'
 import { edits, passages, place, type Piece } from '@/components/essay/marks'
 
 function remark(text: string, offset: number, length: number, replacement: string | null = null): Correction {
-  const original = [...text].slice(offset, offset + length).join('')
+  const original = Array.from(text).slice(offset, offset + length).join('')
   const told = { kind: 'spelling', rule: 'spelling:split', message: 'Why.', confidence: 1 } as const
   return { offset, length, original, replacement, alternatives: [], ...told }
 }
@@ -19,19 +19,17 @@ function joined(pieces: Piece[], without: Piece['change']): string {
   return pieces.map((piece) => (piece.change === without ? '' : piece.text)).join('')
 }
 
-const essays = fc
-  .string({ unit: 'binary', maxLength: 60 })
-  .chain((text) =>
-    fc.tuple(
-      fc.constant(text),
-      fc.array(
-        fc
-          .tuple(fc.nat(70), fc.integer({ min: 1, max: 12 }), fc.option(fc.string({ maxLength: 4 })))
-          .map(([offset, length, replacement]) => remark(text, offset, length, replacement)),
-        { maxLength: 12 },
-      ),
+const essays = fc.string({ unit: 'binary', maxLength: 60 }).chain((text) =>
+  fc.tuple(
+    fc.constant(text),
+    fc.array(
+      fc
+        .tuple(fc.nat(70), fc.integer({ min: 1, max: 12 }), fc.option(fc.string({ maxLength: 4 })))
+        .map(([offset, length, replacement]) => remark(text, offset, length, replacement)),
+      { maxLength: 12 },
     ),
-  )
+  ),
+)
 
 describe('the marks of an essay', () => {
   it.each([
@@ -42,7 +40,7 @@ describe('the marks of an essay', () => {
     ['on an emoji', 'so 🎉🎉 fun', 3, '🎉🎉'],
     ['across lines', 'a\r\n\nlot of', 0, 'a\r\n\nlot'],
   ])('lie where they were meant: %s', (_, text, offset, marked) => {
-    const pieces = cut(text, [remark(text, offset, [...marked].length)])
+    const pieces = cut(text, [remark(text, offset, Array.from(marked).length)])
     expect(pieces.filter((piece) => piece.remarks.length).map((piece) => piece.text)).toEqual([marked])
   })
 
@@ -62,7 +60,7 @@ describe('the marks of an essay', () => {
         const shown = cut(text, corrections).flatMap((piece) => piece.remarks)
         expect(shown.map((one) => one.number)).toEqual(shown.map((_, index) => index + 1))
         for (const one of shown) expect(text.slice(one.from, one.to)).toBe(one.original)
-        const within = corrections.filter((one) => one.offset + one.length <= [...text].length)
+        const within = corrections.filter((one) => one.offset + one.length <= Array.from(text).length)
         expect(shown).toHaveLength(within.length)
       }),
     )

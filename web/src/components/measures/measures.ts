@@ -28,6 +28,18 @@ export const MEASURES: readonly Measure[] = table.measures.map((row) => ({
   counts: row.unit === 'count',
 }))
 
+/** What a teacher asks for first; the others are there when they are wanted. */
+export const CHIEF: ReadonlySet<string> = new Set([
+  'spellcheck.word_count',
+  'spellcheck.correction_density',
+  'nlp.spelling_per_100_words',
+  'nlp.grammar_per_100_words',
+  'nlp.sentence_length_mean',
+  'nlp.mtld',
+  'nlp.lix',
+  'nlp.flesch_reading_ease',
+])
+
 /** Return the essay's figure; undefined if it has none (yet, or not offered). */
 export function figure(essay: EssayView, measure: Measure): number | undefined {
   return essay.metrics?.[measure.phase]?.[measure.name]
