@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -38,10 +37,3 @@ def stage(house: Stage) -> Iterator[Stage]:
 def anna() -> str:
     """The address of a teacher whom no other test knows."""
     return f"anna{next(_numbers)}@school.se"
-
-
-@pytest.fixture
-def own(browser: Browser, tmp_path: Path) -> Iterator[Path]:
-    """A data directory for a server that the test stops and starts itself."""
-    del browser
-    yield tmp_path / "own"

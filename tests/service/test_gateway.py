@@ -12,6 +12,7 @@ import pytest_asyncio
 from fastapi.routing import APIRoute
 from sqlalchemy import update
 
+from huleedu.gateway import store
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
