@@ -6,7 +6,9 @@ import type { Correction } from '@/api/schema'
 import { edits, passages, place, type Piece } from '@/components/essay/marks'
 
 function remark(text: string, offset: number, length: number, replacement: string | null = null): Correction {
-  const original = Array.from(text).slice(offset, offset + length).join('')
+  const original = Array.from(text)
+    .slice(offset, offset + length)
+    .join('')
   const told = { kind: 'spelling', rule: 'spelling:split', message: 'Why.', confidence: 1 } as const
   return { offset, length, original, replacement, alternatives: [], ...told }
 }
