@@ -28,6 +28,10 @@ export const MEASURES: readonly Measure[] = table.measures.map((row) => ({
   counts: row.unit === 'count',
 }))
 
+export const MEASURE: ReadonlyMap<string, Measure> = new Map(
+  MEASURES.map((measure) => [measure.key, measure]),
+)
+
 /** What a teacher asks for first; the others are there when they are wanted. */
 export const CHIEF: ReadonlySet<string> = new Set([
   'spellcheck.word_count',
