@@ -113,11 +113,19 @@ class Teacher:
         """Upload, start, wait for the end; return the seconds from the start to `completed_successfully`."""
         batch_id = self.upload(texts)
         started = self.start(batch_id)
+        self.wait(batch_id)
+        return time.perf_counter() - started
+
+    def wait(self, batch_id: str) -> None:
+        """Wait until the batch is `completed_successfully`."""
         while not (status := BatchClientStatus(self.status(batch_id)["status"])).terminal:
             time.sleep(POLL_S)
         if status is not BatchClientStatus.COMPLETED_SUCCESSFULLY:
             raise RuntimeError(f"The batch ended as {status.value}.")
-        return time.perf_counter() - started
+
+    def get(self, path: str) -> bytes:
+        """Return what is at this address."""
+        return self._client.get(path).raise_for_status().content
 
     def _ask(self, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         return self._client.request(method, path, **sent).raise_for_status().json()

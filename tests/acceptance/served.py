@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -67,9 +68,10 @@ class Served:
         self.lines: list[Line] = []
         self.on_line: Callable[[int], None] = lambda _count: None
         self._listening = threading.Event()
+        self._out = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- closed when it has ended
         self.process = subprocess.Popen(
             [HULEEDU, "serve", "--port", "0", "--data-dir", str(data_dir), *words],
-            stdout=subprocess.DEVNULL,
+            stdout=self._out,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "HULEEDU_LOG_LEVEL": "info", "TEST_MARK": self.mark},
@@ -90,6 +92,12 @@ class Served:
             self.on_line(len(self.lines))
         self._listening.set()
 
+    @property
+    def printed(self) -> str:
+        """What it has printed on standard output."""
+        self._out.seek(0)
+        return self._out.read()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
@@ -103,6 +111,7 @@ class Served:
         assert not left, "processes outlived the server that started them"
         assert self.process.stderr is not None
         self.process.stderr.close()
+        self._out.close()
         return code
 
     def _marked(self) -> list[psutil.Process]:

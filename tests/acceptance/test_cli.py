@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import signal
 import sqlite3
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -147,6 +149,73 @@ def test_accounts_while_the_server_runs_and_while_it_does_not(server: Served, ho
             assert http.get("/v1/me").status_code == 401
     for secret in ("keys.json", "control.json"):
         assert (house / secret).stat().st_mode & 0o777 == 0o600
+
+
+def signs_in(url: str, link: str) -> bool:
+    """Open a sign-in link as the page does: what stands after the # goes into the body, and nowhere else."""
+    address, _, secret = link.partition("/sign-in#")
+    with httpx2.Client(base_url=url, headers={"origin": address}) as page:
+        done = page.post("/v1/session", json={"link": secret}).status_code == 201
+        assert (page.get("/v1/me").status_code == 200) is done
+    return done
+
+
+def test_a_sign_in_link_while_the_server_runs_and_while_it_does_not(
+    server: Served, house: Path, tmp_path: Path
+) -> None:
+    link = told("user", "link", "anna@school.se", "--data-dir", house).strip()
+    assert link.startswith(f"{server.url}/sign-in#hule_")
+    assert [signs_in(server.url, link) for _ in range(2)] == [True, False]
+    assert "no account for nobody@school.se" in told("user", "link", "nobody@school.se", "--data-dir", house, code=2)
+    where = ("--data-dir", tmp_path)
+    told("user", "add", "anna@school.se", "--name", "Anna Ek", *where)
+    assert told("user", "link", "anna@school.se", *where).startswith("http://127.0.0.1:4001/sign-in#")
+    link = told("user", "link", "anna@school.se", *where, HULEEDU_PUBLIC_URL="https://HuleEdu.school.se/").strip()
+    assert link.startswith("https://huleedu.school.se/sign-in#")
+    with served(tmp_path) as restarted:
+        assert signs_in(restarted.url, link.replace("https://huleedu.school.se", restarted.url))
+        assert restarted.printed == "", "who has made accounts makes the links too"
+
+
+def test_an_account_is_disabled_and_enabled_again(server: Served, house: Path) -> None:
+    where = ("--data-dir", house)
+    cilla = teacher(house, "cilla@school.se")
+    link = told("user", "link", "cilla@school.se", *where).strip()
+    told("user", "disable", "cilla@school.se", *where)
+    assert "cilla@school.se  Anna Ek  (disabled)" in told("user", "list", *where)
+    for command in ("link", "token"):
+        assert "--undo" in told("user", command, "cilla@school.se", *where, code=2)
+    with client(server.url, cilla) as http:
+        assert (http.get("/v1/me").status_code, signs_in(server.url, link)) == (401, False)
+        told("user", "disable", "cilla@school.se", "--undo", *where)
+        assert http.get("/v1/me").status_code == 401
+    assert signs_in(server.url, told("user", "link", "cilla@school.se", *where).strip())
+
+
+def test_a_machine_of_ones_own_has_an_account_and_a_link_at_each_start(tmp_path: Path) -> None:
+    links = []
+    for _ in range(2):
+        with served(tmp_path) as server:
+            (link,) = re.findall(r"^ +(http\S+)$", server.printed, re.MULTILINE)
+            assert f"HuleEdu is at {server.url}\n" in server.printed
+            assert signs_in(server.url, link)
+        assert "hule_" not in json.dumps(server.lines)
+        links.append(link)
+    assert links[0].partition("#")[2] != links[1].partition("#")[2]
+    assert "teacher@localhost  Teacher" in told("user", "list", "--data-dir", tmp_path)
+    told("user", "disable", "teacher@localhost", "--data-dir", tmp_path)
+    with served(tmp_path) as server:
+        assert server.printed == ""
+    told("user", "disable", "teacher@localhost", "--undo", "--data-dir", tmp_path)
+    told("user", "add", "anna@school.se", "--name", "Anna Ek", "--data-dir", tmp_path)
+    with served(tmp_path) as server:
+        assert server.printed == ""
+
+
+def test_a_server_for_others_makes_no_account_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HULEEDU_PUBLIC_URL", "https://huleedu.school.se")
+    with served(tmp_path) as server:
+        assert (server.printed, told("user", "list", "--data-dir", tmp_path)) == ("", "")
 
 
 def test_rebuilding_and_doctor_while_the_server_runs(server: Served, token: str, house: Path) -> None:

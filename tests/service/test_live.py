@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from huleedu.cli import serve
-from huleedu.gateway import live
+from huleedu.gateway import live, store
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import SystemClock
+from huleedu.platform.db import Tx
 from tests.given import described
 from tests.system.house import House, Teacher, essay, inhabited
 
@@ -84,6 +87,15 @@ class Scene:
     def join(self, teacher: Teacher | None, **options: Any) -> connect:  # noqa: ANN401 -- of websockets
         headers = {"authorization": f"Bearer {teacher.token}"} if teacher else {}
         return connect(self.url, additional_headers=headers, **options)
+
+    @property
+    def origin(self) -> str:
+        return self.url.replace("ws:", "http:").removesuffix("/ws")
+
+    def visit(self, browser: httpx2.AsyncClient, **headers: str) -> connect:
+        """Connect as a page in this browser does."""
+        cookie = {"cookie": f"huleedu={browser.cookies['huleedu']}"}
+        return connect(self.url, additional_headers=cookie | ({"origin": self.origin} | headers))
 
     async def wrapped(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the aggregator; something may happen between the feed's being read and its arrival at the gateway."""
@@ -358,3 +370,126 @@ async def test_the_feed_ends_with_the_batch(scene: Scene, anna: Teacher) -> None
     async with scene.join(anna) as late:
         await hello(late, before)
         assert (await said(late))["event"] == "batch_deleted", "what was erased is told to nobody any more"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [({}, None), ({"origin": "http://evil.example"}, 4403), ({"origin": "null"}, 4403), ({"origin": ""}, 4403)],
+)
+async def test_a_page_connects_from_our_own_address_only(
+    scene: Scene, anna: Teacher, headers: dict[str, str], code: int | None
+) -> None:
+    browser = await anna.browser(scene.origin)
+    async with scene.visit(browser, **headers) as socket:
+        if code:
+            assert await closed(socket) == code
+        else:
+            assert (await hello(socket))["event"] == "welcome"
+
+
+async def test_a_ticket_opens_one_connection(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    ticket = (await anna.ask("POST", "/live/ticket", 201))["ticket"]
+    frame = json.dumps({"event": "hello", "cursor": before, "ticket": ticket})
+    async with scene.join(None) as socket, scene.join(None) as again:
+        await socket.send(frame)
+        assert (await said(socket))["cursor"] == before
+        await again.send(frame)
+        assert await closed(again) == 4401
+        after = await scene.changed(anna)
+        assert_whole(await up_to(socket, after), before, after)
+
+
+SIGN_OUT = ("DELETE", "/v1/session", None)
+EVERYWHERE = ("DELETE", "/v1/sessions", None)
+NEW_PASSWORD = ("PUT", "/v1/me/password", {"password": "tre små grisar"})
+
+
+@pytest.mark.parametrize(
+    ("done", "ends"),
+    [
+        (SIGN_OUT, {"her page", "its ticket"}),
+        (EVERYWHERE, {"her page", "its ticket", "her other page"}),
+        (NEW_PASSWORD, {"her other page"}),
+        ("sign in again", {"her page", "its ticket"}),
+        ("/revoke", {"her program"}),
+        ("/disable", {"her page", "its ticket", "her other page", "her program"}),
+    ],
+    ids=str,
+)
+async def test_what_ends_a_credential_ends_its_connections_at_once(
+    scene: Scene, done: str | tuple[str, str, dict[str, str] | None], ends: set[str]
+) -> None:
+    cilla, berit = await scene.house.teacher(), await scene.house.teacher()
+    page, other = await cilla.browser(scene.origin), await cilla.browser(scene.origin)
+    ticket = (await page.post("/v1/live/ticket")).json()["ticket"]
+    async with (
+        scene.visit(page) as first,
+        scene.visit(other) as second,
+        scene.join(None) as third,
+        scene.join(cilla) as fourth,
+        scene.join(berit) as fifth,
+    ):
+        sockets = {"her page": first, "her other page": second, "its ticket": third, "her program": fourth, "": fifth}
+        for name, socket in sockets.items():
+            await socket.send(json.dumps({"event": "hello", "ticket": ticket if name == "its ticket" else ""}))
+            assert (await said(socket))["event"] == "welcome", name
+        if isinstance(done, tuple):
+            method, path, body = done
+            assert (await page.request(method, path, json=body)).status_code == 204
+        elif done == "sign in again":
+            assert (await page.post("/v1/session", json={"link": await berit.link()})).status_code == 201
+        else:
+            await scene.house.operate(done, email=cilla.email)
+        for name in ends:  # no heart beats: they are told
+            assert await closed(sockets[name]) == 4401, name
+        scene.clock.beat.set()
+        for name in set(sockets) - ends:
+            assert (await said(sockets[name]))["event"] == "ping", name
+
+
+async def test_a_connection_that_is_not_told_ends_by_the_next_beat(scene: Scene, anna: Teacher) -> None:
+    page, other = await anna.browser(scene.origin), await anna.browser(scene.origin)
+
+    def run_out(tx: Tx) -> None:
+        mine = (store.credential.c.user_id == anna.user_id) & (store.credential.c.kind == "session")
+        tx.execute(update(store.credential).where(mine).values(expires_at=tx.now))
+
+    async with scene.visit(page) as first, scene.visit(other) as second:
+        await hello(first)
+        await hello(second)
+        scene.backplane.copies = 0
+        await page.delete("/v1/session")
+        await scene.house.platform.db.write(run_out)
+        scene.clock.beat.set()
+        assert (await closed(first), await closed(second)) == (4401, 4401)
+
+
+async def test_a_session_that_ends_while_its_connection_joins_ends_that_too(scene: Scene, anna: Teacher) -> None:
+    page = await anna.browser(scene.origin)
+
+    async def sign_out() -> None:
+        scene.backplane.copies = 0
+        await page.delete("/v1/session")
+
+    scene.backplane.once_subscribed = sign_out
+    async with scene.visit(page) as socket:
+        await socket.send('{"event":"hello"}')
+        assert await closed(socket) == 4401
+
+
+async def test_too_many_frames_close_with_4429(scene: Scene, anna: Teacher) -> None:
+    async with scene.join(anna) as socket:
+        await hello(socket)
+        counted = scene.live._sockets[anna.user_id][0]
+        for _ in range(2):
+            for _ in range(live.FRAMES - 1):
+                await socket.send('{"event":"pong"}')
+            while counted.frames < live.FRAMES - 1:
+                await scene.head(anna)
+            scene.clock.beat.set()
+            assert (await said(socket))["event"] == "ping", "so many between two beats are all right"
+        with suppress(ConnectionClosed):
+            for _ in range(live.FRAMES):
+                await socket.send('{"event":"pong"}')
+        assert await closed(socket) == 4429

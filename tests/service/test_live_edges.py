@@ -142,7 +142,6 @@ async def test_a_revoked_token_closes_its_connection(scene: Scene) -> None:
         await client.hears()
         address = {"email": scene.anna.email}
         await scene.house.platform.peer("gateway").ask("POST", "/internal/v1/users/revoke", json=address)
-        scene.clock.beat.set()
         assert await client.hears() == live.UNAUTHENTICATED
 
 

@@ -1,23 +1,30 @@
 """Every line says whose work it is about; no line, and no error, says what a pupil wrote or is called."""
 
+import asyncio
 import io
 import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 import structlog
 from typing_extensions import override
+from websockets.asyncio.client import connect
 
+from huleedu.cli import serve
+from huleedu.gateway import store
 from huleedu.gateway.handlers import Gateway
 from huleedu.platform import telemetry
 from huleedu.platform.context import bound
 from huleedu.platform.db import Tx
-from huleedu.platform.log import parking, store
+from huleedu.platform.log import parking
+from huleedu.platform.log import store as log_store
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 CANARY = "Zanzibarquokka"
@@ -43,6 +50,19 @@ async def house(tmp_path: Path, stderr: io.StringIO) -> AsyncIterator[House]:
         yield house
 
 
+@asynccontextmanager
+async def listening(house: House) -> AsyncIterator[str]:
+    """Serve the public interface, while the block runs, as `huleedu serve` does."""
+    socket = serve._bind("127.0.0.1", 0)
+    listener = serve._listener(house.public)
+    serving = asyncio.create_task(listener.serve([socket]))
+    try:
+        yield serve._url(socket)
+    finally:
+        listener.should_exit = True
+        await serving
+
+
 def lines(stderr: io.StringIO) -> list[Line]:
     return [json.loads(line) for line in stderr.getvalue().splitlines()]
 
@@ -52,12 +72,16 @@ async def poison(house: House, batch_id: str) -> None:
     topic, envelope = "huleedu.essay.phase.changed.v1", json.dumps({"data": CANARY})
 
     def say(tx: Tx) -> None:
-        tx.execute(store.outbox.insert().values(topic=topic, key=batch_id, envelope=envelope, at=tx.now))
-        tx.announce(store.topic_channel(topic))
+        tx.execute(log_store.outbox.insert().values(topic=topic, key=batch_id, envelope=envelope, at=tx.now))
+        tx.announce(log_store.topic_channel(topic))
 
     await house.platform.db.write(say)
     while not await house.platform.db.read(lambda tx: parking.letters(tx, "result-aggregator-service")):
         pass
+
+
+def fault(*_: object) -> None:
+    raise ValueError(CANARY) from KeyError(CANARY)
 
 
 async def troubled_run(house: House, anna: Teacher, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -72,9 +96,6 @@ async def troubled_run(house: House, anna: Teacher, monkeypatch: pytest.MonkeyPa
     run_id = await anna.start(batch_id)
     assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
     await poison(house, batch_id)
-
-    async def fault(*_: object) -> None:
-        raise ValueError(CANARY) from KeyError(CANARY)
 
     with monkeypatch.context() as broken:
         broken.setattr(Gateway, "essays", fault)
@@ -105,6 +126,45 @@ async def test_a_canary_is_in_no_line_and_in_no_error(
     assert [(line["cause"], line["user_id"]) for line in faults] == [("ValueError", anna.user_id)]
     assert "in fault" in faults[0]["exception"]
     assert "KeyError" in faults[0]["exception"]
+
+
+async def test_no_credential_is_in_any_line_or_error(
+    house: House, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    anna = await house.teacher()
+    links = [await anna.link() for _ in range(3)]
+    client = logging.getLogger("of.a.client")
+    client.propagate = False  # it shares our process, and what it logs is not ours
+    async with listening(house) as url, httpx2.AsyncClient(base_url=url, headers={"origin": url}) as page:
+
+        async def signed_in_by(**body: object) -> httpx2.Response:
+            return await page.post("/v1/session", json=body)
+
+        errors = [await signed_in_by(link=links[0]) for _ in range(2)]
+        errors += [await signed_in_by(link=links[1], **{CANARY: 1}), await signed_in_by(link=[links[1]])]
+        for password in ("short", CANARY * 2):
+            errors += [await page.put("/v1/me/password", json={"password": password})]
+        errors += [await signed_in_by(email=anna.email, password=f"{CANARY} ")]
+        cookie = page.cookies["huleedu"]
+        ticket = (await page.post("/v1/live/ticket")).json()["ticket"]
+        for shown in ({"cookie": f"huleedu={cookie}", "origin": url}, {"authorization": f"Bearer {anna.token}"}, {}):
+            address = url.replace("http", "ws") + "/ws"
+            async with connect(address, additional_headers=shown, logger=client) as socket:
+                await socket.send(json.dumps({"event": "hello", "ticket": "" if shown else ticket}))
+                assert "welcome" in str(await socket.recv())
+        links.append(await anna.link())
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "take", fault)
+            errors += [await signed_in_by(link=links[3])]
+        assert [error.status_code for error in errors] == [201, 401, 422, 422, 422, 204, 401, 500]
+    written = stderr.getvalue() + "".join(capfd.readouterr())
+    assert "account.signed_in" in written
+    assert "account.wrong_password" in written
+    told = "".join(error.text.replace(f"{CANARY}: ", "") for error in errors)
+    for secret in (CANARY, *links, cookie, ticket, anna.token):
+        assert secret not in written
+        assert secret not in told.replace(f'"email":"{anna.email}"', "")
+    assert anna.email not in written
 
 
 async def test_every_line_says_whose_work_it_is(house: House, stderr: io.StringIO) -> None:

@@ -45,6 +45,19 @@ class Teacher:
         self.user_id, self.email, self.token = user_id, email, token
         self.http = house.http(token)
 
+    async def link(self) -> str:
+        """Return the secret of a new sign-in link."""
+        told = await self._house.operate("/link", email=self.email)
+        return str(told["path"]).partition("#")[2]
+
+    async def browser(self, origin: str = "http://127.0.0.1:4001") -> httpx2.AsyncClient:
+        """Return a browser in which she is signed in."""
+        browser = self._house.browser(origin)
+        response = await browser.post("/v1/session", json={"link": await self.link()})
+        if response.status_code != 201:
+            raise Refused(response.text)
+        return browser
+
     async def ask(self, method: str, path: str, expected: int, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         """Return the answer, which has this status."""
         response = await self.http.request(method, f"/v1{path}", **sent)
@@ -107,12 +120,20 @@ class House:
         transport = httpx2.ASGITransport(self.public, raise_app_exceptions=False)
         return httpx2.AsyncClient(transport=transport, base_url="http://huleedu", headers=headers)
 
+    def browser(self, origin: str = "http://127.0.0.1:4001") -> httpx2.AsyncClient:
+        """Return a browser with HuleEdu's page open at this address."""
+        transport = httpx2.ASGITransport(self.public, raise_app_exceptions=False)
+        return httpx2.AsyncClient(transport=transport, base_url=origin, headers={"origin": origin})
+
+    async def operate(self, path: str, **body: Any) -> Any:  # noqa: ANN401 -- JSON
+        """Do what a command of the operator does."""
+        return await self.platform.peer("gateway").ask("POST", f"/internal/v1/users{path}", json=body)
+
     async def teacher(self, name: str = "Anna Ek") -> Teacher:
         """Return a new teacher."""
         email = f"teacher{next(_numbers)}@school.se"
-        gateway = self.platform.peer("gateway")
-        user = await gateway.ask("POST", "/internal/v1/users", json={"email": email, "name": name})
-        told = await gateway.ask("POST", "/internal/v1/users/token", json={"email": email})
+        user = await self.operate("", email=email, name=name)
+        told = await self.operate("/token", email=email)
         return Teacher(self, user["user_id"], email, told["token"])
 
 
@@ -123,9 +144,10 @@ async def inhabited(
     without: Collection[str] = (),
     clock: Clock | None = None,
     backplane: MemoryBackplane | None = None,
+    **settings: Any,  # noqa: ANN401 -- of Settings
 ) -> AsyncIterator[House]:
     """Run the platform on this directory; the services named are there to be asked, and do nothing by themselves."""
-    async with opened(Settings(data_dir=directory), clock) as found:
+    async with opened(Settings(data_dir=directory, **settings), clock) as found:
         if backplane is not None:
             await backplane.start()
         platform = replace(found, backplane=backplane or found.backplane)

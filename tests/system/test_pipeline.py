@@ -1,15 +1,19 @@
 """The whole pipeline in one process, with real phases in real worker processes, as a teacher lives through it."""
 
 import asyncio
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from openpyxl import load_workbook
 
 from huleedu.contracts.batch import BatchPipelineRejectedV1
 from huleedu.contracts.essay import EssayRemovedV1
+from huleedu.contracts.measures import MEASURES
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.phase import PhaseWorkCompletedV1
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1, apply_corrections
@@ -68,6 +72,31 @@ async def test_from_upload_to_result(anna: Teacher) -> None:
     assert {"hapy", "sommer"} <= {correction.original for correction in checked.corrections}
     assert apply_corrections(text, checked.corrections) == found["corrected_text"] == checked.corrected_text
     assert NlpResultV1.model_validate(found["results"]["nlp"]).metrics.word_count == checked.metrics.word_count
+
+
+async def test_what_was_found_is_taken_along_in_a_file(house: House, anna: Teacher) -> None:
+    batch_id = await anna.batch(f"We was hapy in the sommer. {essay()}", essay(), title="9B höst")
+    await anna.ended(batch_id, await anna.start(batch_id))
+    base = f"/v1/batches/{batch_id}"
+    table = await anna.http.get(f"{base}/results.csv", headers={"accept-language": "sv-SE,sv;q=0.9"})
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "filename*=UTF-8''9B%20h%C3%B6st.csv" in table.headers["content-disposition"]
+    head, *rows = list(csv.reader(io.StringIO(table.content.decode("utf-8-sig")), delimiter=";"))
+    assert (len(rows), {len(row) for row in rows}) == (2, {3 + len(MEASURES)})
+    empty = {name for row in rows for name, cell in zip(head[3:], row[3:], strict=True) if not cell}
+    assert empty == {"Ordvariation, MTLD (ord)"}, "which asks for longer texts"
+    listed = (await anna.ask("GET", f"/batches/{batch_id}/essays", 200))["items"]
+    assert [row[head.index("Läsbarhet, LIX (index)")] for row in rows] == [
+        f"{item['metrics']['nlp']['lix']:g}".replace(".", ",") for item in listed
+    ]
+    book = await anna.http.get(f"{base}/results.xlsx", params={"language": "en"}, headers={"accept-language": "sv"})
+    sheets = load_workbook(io.BytesIO(book.content))
+    assert sheets.sheetnames == ["Essays", "Corrections"]
+    assert {"hapy", "sommer"} <= {cell.value for cell in sheets["Corrections"]["C"]}
+    await house.platform.blobs.delete(f"{batch_id}/{listed[0]['essay_id']}")
+    book = await anna.http.get(f"{base}/results.xlsx")
+    names = [cell.value for cell in load_workbook(io.BytesIO(book.content))["Essays"]["A"]]
+    assert names == ["Essay", "essay 2.txt"], "one that is going is gone"
 
 
 async def test_everything_is_said_by_whom_the_table_names_and_tells_nothing_of_a_pupil(

@@ -23,6 +23,7 @@ from huleedu.platform.app import connect, running
 from huleedu.platform.embedded import CONTROL, opened
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import write_private
+from huleedu.platform.settings import http_url
 from huleedu.services import build_all
 
 if TYPE_CHECKING:
@@ -134,5 +135,4 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return http_url(*bound.getsockname()[:2])

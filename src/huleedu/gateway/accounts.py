@@ -148,10 +148,7 @@ class Accounts:
         """Return whose credential this is, or raise Unauthenticated. A session goes on by being used."""
         shown = _hash(secret)
         row, now = await self._db.read(lambda tx: (store.holder(tx, shown), tx.now))
-        if row is None or row.kind != kind:
-            raise Unauthenticated(
-                "Sign in, or show a valid token: 'Authorization: Bearer …'. `huleedu user token EMAIL` makes one."
-            )
+        row = _in_force(row if row is not None and row.kind == kind else None)
         if kind is Kind.SESSION and (until := _session_end(now, row.created_at)) - row.expires_at >= SEEN:
             await self._db.write(lambda tx: store.prolong(tx, shown, until))
         return _teacher(row)
@@ -170,10 +167,7 @@ class Accounts:
             row = store.take(tx, _hash(ticket), Kind.TICKET)
             return row and store.holder(tx, row.made_of)
 
-        row = await self._db.write(take)
-        if row is None:
-            raise Unauthenticated("This ticket has been used, or has run out. Get a new one.")
-        return _teacher(row)
+        return _teacher(_in_force(await self._db.write(take)))
 
     async def in_force(self, credentials: Iterable[str]) -> set[str]:
         """Return those of the credentials that are in force."""
@@ -225,9 +219,9 @@ class Accounts:
         """Set a password and end every other way in. The current one is needed, unless a link was just used."""
         if len(password) not in PASSWORD_LENGTH:
             raise Unprocessable("A password has 10 to 200 characters. Choose another.", code="PASSWORD_UNFIT")
-        session, now = await self._db.read(lambda tx: (store.holder(tx, teacher.credential), tx.now))
-        by_link = session and session.made_of and now - session.created_at < FRESH
-        if session and session.password and not by_link:
+        session, now = await self._db.read(lambda tx: (_in_force(store.holder(tx, teacher.credential)), tx.now))
+        by_link = session.made_of is not None and now - session.created_at < FRESH
+        if session.password and not by_link:
             if current is None:
                 told = "Give your present password too. If you have forgotten it, sign in by a one-time link."
                 raise Forbidden(told, code="CURRENT_PASSWORD_NEEDED")
@@ -236,6 +230,7 @@ class Accounts:
         chosen = await self._hashed(password)
 
         def change(tx: Tx) -> None:
+            _in_force(store.holder(tx, teacher.credential))  # it may have ended while we counted
             store.change_account(tx, teacher.user_id, password=chosen)
             store.end(tx, teacher.user_id, WAYS_IN, but=teacher.credential)
 
@@ -311,6 +306,13 @@ def _session_end(now: datetime, created_at: datetime) -> datetime:
 
 def _teacher(row: Any) -> Teacher:  # noqa: ANN401 -- a credential with its account
     return Teacher(row.user_id, row.email, row.name, row.password is not None, Kind(row.kind), row.hash)
+
+
+def _in_force(row: Any) -> Any:  # noqa: ANN401 -- a credential with its account
+    if row is None:
+        told = "Sign in, or show a valid token: 'Authorization: Bearer …'. `huleedu user token EMAIL` makes one."
+        raise Unauthenticated(told)
+    return row
 
 
 def _wrong() -> Unauthenticated:

@@ -120,9 +120,10 @@ class Live:
 
     async def _met(self, websocket: WebSocket) -> tuple[Teacher, str | None]:
         """Return who connects, by what the request shows or by the ticket of the first frame, and their cursor."""
-        if "authorization" in websocket.headers or "cookie" in websocket.headers:
+        if "authorization" in websocket.headers or self._access.cookie(websocket):
             teacher = await self._access.asking(websocket)
             return teacher, (await _hello(websocket))[0]
+        await self._access.meet_stranger(websocket)
         cursor, ticket = await _hello(websocket)
         return await self._accounts.redeem(ticket), cursor
 

@@ -41,7 +41,7 @@ class Page(StaticFiles):
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1000})
         path = self.get_path(scope)
-        if path.partition("/")[0] in FOR_PROGRAMS:
+        if path.partition("/")[0] in FOR_PROGRAMS or scope["method"] not in {"GET", "HEAD"}:
             raise HTTPException(404)
         response = await self._found(path, Request(scope))
         response.headers["Cache-Control"] = FOR_EVER if path.startswith("assets/") else "no-cache"
@@ -51,8 +51,8 @@ class Page(StaticFiles):
         try:
             return await self.get_response(path, request.scope)
         except HTTPException:
-            shown = request.method in {"GET", "HEAD"} and "text/html" in request.headers.get("accept", "")
-            if path != "." and (not shown or path.startswith("assets/")):
+            a_place = "text/html" in request.headers.get("accept", "") and not path.startswith("assets/")
+            if path != "." and not a_place:
                 raise
         try:
             return await self.get_response("index.html", request.scope)

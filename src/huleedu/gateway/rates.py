@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TEACHER = RateLimitItemPerMinute(3_000, namespace="teacher")
 """Requests: a program that asks for a status 20 times a second may, and one machine answers many times as many."""
 STRANGER = RateLimitItemPerMinute(300, namespace="stranger")
-"""Requests without a valid credential, by address: a whole school may sign in behind one, in the same minute."""
+"""Requests without a valid credential, by address; signing in is not among them, so nobody is kept from that."""
 ACCOUNT = RateLimitItemPerMinute(5, 15, namespace="account")
 """Wrong passwords for one account, and below from one address, in 15 minutes: as OWASP's advice on sign-in has it."""
 ADDRESS = RateLimitItemPerMinute(30, 15, namespace="address")
@@ -40,7 +40,7 @@ class Rates:
         """Raise TooMany if nothing is left of the tries at a password."""
         if not await self._limiter.test(rate, key):
             seconds = await self._seconds(rate, key)
-            told = f"Too many wrong tries. Wait {math.ceil(seconds / 60)} minutes, or sign in by a one-time link."
+            told = f"Too many wrong tries. Wait {math.ceil(seconds / 60)} min, or sign in by a one-time link."
             raise TooMany(told, code="TOO_MANY_ATTEMPTS", retry_after_s=seconds)
 
     async def _seconds(self, rate: RateLimitItem, key: str) -> int:

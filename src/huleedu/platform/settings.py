@@ -20,6 +20,11 @@ def _origin(text: str) -> str:
     return str(url or "").rstrip("/")
 
 
+def http_url(host: str, port: int) -> str:
+    """Return the address of a listener."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Settings(BaseSettings):
     """What an operator may change. The seed's names are accepted beside ours."""
 

@@ -1,7 +1,7 @@
 """Logs: one line for each thing that happened, readable in a terminal and JSON otherwise.
 
 Who works on what comes from the bound context, so it is in every line that concerns a batch. Never logged: essay
-text, file names, tokens. Callers log ids, counts and error types only; of an exception it is told what it was and
+text, file names, credentials. Callers log ids, counts and error types only; of an exception it is told what it was and
 where, not what it said, since that might quote an essay.
 """
 
@@ -47,6 +47,8 @@ def configure(level: str) -> None:
     root.setLevel(level.upper())
     for chatty in ("httpx2", "httpcore2", "uvicorn.access", "alembic", "stamina"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Below this it quotes each live connection's headers and frames: credentials, and what pupils wrote.
+    logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, root.level))
 
 
 def add_context(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

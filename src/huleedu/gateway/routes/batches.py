@@ -61,8 +61,7 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.delete("/{batch_id}", status_code=202, responses=problems(404, 409) | {204: {"description": "Erased"}})
     async def delete_batch(teacher: Asking, batch_id: str) -> Response:
-        del teacher  # the orchestrator is told by the bound context who asks
-        return Response(status_code=204 if await gateway.erase(batch_id) else 202)
+        return Response(status_code=204 if await gateway.erase(teacher, batch_id) else 202)
 
     return router
 

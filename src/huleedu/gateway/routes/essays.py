@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 
 from huleedu.contracts.essay import EssayDetail, EssayView, UploadOutcome
-from huleedu.gateway.routes.common import Asking, Page, problems
+from huleedu.gateway.answers import Upload
+from huleedu.gateway.routes.common import Asking, IdempotencyKey, Page, problems
 
 if TYPE_CHECKING:
     from huleedu.gateway.handlers import Gateway
@@ -39,9 +40,11 @@ def routes(gateway: Gateway) -> APIRouter:
         openapi_extra=UPLOAD,
         response_model=UploadOutcome,
     )
-    async def upload_essays(teacher: Asking, batch_id: str, request: Request) -> Any:  # noqa: ANN401 -- as it came
-        content_type = request.headers.get("content-type", "")
-        return await gateway.upload(teacher, batch_id, content_type, request.stream())
+    async def upload_essays(
+        teacher: Asking, batch_id: str, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Any:  # noqa: ANN401 -- as it came
+        upload = Upload(request.headers.get("content-type", ""), request.stream())
+        return await gateway.upload(teacher, batch_id, upload, idempotency_key)
 
     @router.get("", responses=problems(404), response_model=Page[EssayView])
     async def list_essays(teacher: Asking, batch_id: str) -> Any:  # noqa: ANN401 -- filtered to the response model

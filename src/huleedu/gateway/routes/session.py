@@ -31,7 +31,6 @@ def routes(accounts: Accounts, access: Access) -> APIRouter:
     @router.post("/session", status_code=201, responses=problems(422))
     async def sign_in(asked: Asked, shown: ByLink | ByPassword, response: Response) -> Me:
         access.require_own_page(asked)
-        await access.meet_stranger(asked)
         former = access.cookie(asked)
         if isinstance(shown, ByLink):
             secret = await accounts.sign_in_by_link(shown.link, former)
