@@ -303,10 +303,11 @@ async def test_what_was_answered_about_an_essay_goes_with_it(house: House, anna:
     assert "Quokka" not in await kept()
 
 
-async def test_a_status_is_not_sent_twice(anna: Teacher) -> None:
+@pytest.mark.parametrize("what", ["status", "essays"])
+async def test_what_has_not_changed_is_not_sent_twice(house: House, anna: Teacher, what: str) -> None:
     batch_id = await anna.batch()
     await anna.until(batch_id, lambda found: bool(found["version"]))
-    url = f"/v1/batches/{batch_id}/status"
+    url = f"/v1/batches/{batch_id}/{what}"
     first = await anna.http.get(url)
     known = {"if-none-match": first.headers["etag"]}
     again = await anna.http.get(url, headers=known)
@@ -315,6 +316,10 @@ async def test_a_status_is_not_sent_twice(anna: Teacher) -> None:
     await anna.settled(batch_id, 1)
     changed = await anna.http.get(url, headers=known)
     assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
+    known = {"if-none-match": f'"other", W/{changed.headers["etag"]}'}
+    assert (await anna.http.get(url, headers=known)).status_code == 304
+    await house.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild")
+    assert (await anna.http.get(url, headers=known)).status_code == 200, "versions begin anew"
 
 
 async def test_pages_neither_skip_nor_repeat_while_batches_come(anna: Teacher) -> None:
@@ -332,6 +337,8 @@ async def test_pages_neither_skip_nor_repeat_while_batches_come(anna: Teacher) -
         new = await anna.batch()
         await anna.until(new, lambda found: bool(found["version"]))
     assert seen == batches[::-1]
+    for cursor in ("x", "1:2", batches[0].upper(), f"{{{batches[0]}}}"):
+        assert_problem(await anna.http.get("/v1/batches", params={"cursor": cursor}), 422, "INVALID_CURSOR")
     ready = await anna.ask("GET", "/batches", 200, params={"status": "ready"})
     assert ready["items"] == []
     assert re.fullmatch(r"\d+:\d+", ready["live_cursor"])

@@ -153,20 +153,20 @@ class Gateway:
         await self._db.write(lambda tx: store.erase_answers(tx, teacher.user_id, batch_id, essay_id))
 
     async def essays(self, teacher: Teacher, batch_id: str) -> dict[str, Any]:
-        """Return the batch's essays."""
+        """Return the batch's essays, with the version and the feed position that this is valid at."""
         told = await self._essays(teacher, batch_id)
-        return {"items": [EssayView.model_validate(item) for item in told["items"]], "live_cursor": told["live_cursor"]}
+        return {**told, "items": [EssayView.model_validate(item) for item in told["items"]]}
 
     async def essay(self, teacher: Teacher, batch_id: str, essay_id: str) -> EssayDetail:
         """Return one essay with its text and results."""
-        for item in (await self._essays(teacher, batch_id))["items"]:
-            if item["essay_id"] == essay_id:
-                with suppress(KeyError):  # its blobs go before its view does
-                    return await self._detail(EssayResultIds.model_validate(item))
+        found = await self._essays(teacher, batch_id, f"/{essay_id}")
+        with suppress(KeyError):  # its blobs go before its view does
+            return await self._detail(EssayResultIds.model_validate(found))
         raise NotFound("There is no such essay in this batch.")
 
-    async def _essays(self, teacher: Teacher, batch_id: str) -> Any:  # noqa: ANN401 -- JSON
-        return await self._aggregator.ask("GET", f"/internal/v1/users/{teacher.user_id}/batches/{batch_id}/essays")
+    async def _essays(self, teacher: Teacher, batch_id: str, which: str = "") -> Any:  # noqa: ANN401 -- JSON
+        path = f"/internal/v1/users/{teacher.user_id}/batches/{batch_id}/essays{which}"
+        return await self._aggregator.ask("GET", path)
 
     async def _detail(self, essay: EssayResultIds) -> EssayDetail:
         text = (await self._blobs.get(essay.text_storage_id)).decode()

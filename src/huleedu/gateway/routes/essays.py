@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from huleedu.contracts.essay import EssayDetail, EssayView, UploadOutcome
 from huleedu.gateway.answers import Upload
 from huleedu.gateway.routes.common import Asking, IdempotencyKey, Page, problems
+from huleedu.gateway.routes.tags import Shown, unchanged
 
 if TYPE_CHECKING:
     from huleedu.gateway.handlers import Gateway
@@ -47,8 +48,9 @@ def routes(gateway: Gateway) -> APIRouter:
         return await gateway.upload(teacher, batch_id, upload, idempotency_key)
 
     @router.get("", responses=problems(404), response_model=Page[EssayView])
-    async def list_essays(teacher: Asking, batch_id: str) -> Any:  # noqa: ANN401 -- filtered to the response model
-        return await gateway.essays(teacher, batch_id)
+    async def list_essays(teacher: Asking, batch_id: str, response: Response, shown: Shown = None) -> Any:  # noqa: ANN401 -- filtered to the response model
+        found = await gateway.essays(teacher, batch_id)
+        return unchanged(response, found["live_cursor"], found["version"], shown) or found
 
     @router.get("/{essay_id}", responses=problems(404))
     async def get_essay(teacher: Asking, batch_id: str, essay_id: str) -> EssayDetail:
