@@ -1,0 +1,18 @@
+/** What somebody else wrote is shown so that it cannot pass for another thing. */
+import { expect, it } from 'vitest'
+
+import { quoted, shown } from '@/quoted'
+
+it.each([
+  ['an override that makes .exe look like .png', 'x\u202Egnp.exe', 'x\uFFFDgnp.exe'],
+  ['a line break', 'one\ntwo\r', 'one\uFFFDtwo\uFFFD'],
+  ['an isolate that is not closed', '\u2067x', '\uFFFDx'],
+  ['a mark of direction', 'a\u200F.b', 'a\uFFFD.b'],
+  ['letters of any script', 'Åsa مريم 😀.docx', 'Åsa مريم 😀.docx'],
+])('%s', (_what, given, expected) => {
+  expect(shown(given)).toBe(expected)
+})
+
+it('closes in a sentence what it opened', () => {
+  expect(quoted('x\u2069\u202Ey')).toBe('\u2068x\uFFFD\uFFFDy\u2069')
+})
