@@ -57,7 +57,7 @@ def test_offline_and_back(stage: Stage, anna: str) -> None:
         open_class(page, batch_id)
         context.set_offline(True)
         page.evaluate("window.dispatchEvent(new Event('offline'))")
-        expect(page.get_by_text(re.compile("Offline since"))).to_be_visible()
+        expect(page.get_by_text(re.compile("Offline since")).first).to_be_visible()
         elsewhere = other.new_page()
         elsewhere.goto(stage.server.url)
         ask(elsewhere, "POST", f"/batches/{batch_id}/pipelines", {"requested_pipeline": "all"})
@@ -82,7 +82,7 @@ def test_the_server_is_killed_and_started_again_under_the_page(stage: Stage, tmp
             page.locator(".essay .badge", has_text=re.compile("In progress|Done")).first.wait_for()
             os.kill(server.process.pid, signal.SIGKILL)
             server.ended()
-            expect(page.get_by_text(re.compile("Offline since"))).to_be_visible()
+            expect(page.get_by_text(re.compile("Offline since")).first).to_be_visible()
             with served(data_dir, "--port", port):
                 badge(page, "Done")
                 expect(page.get_by_text("Live", exact=True)).to_be_visible()
