@@ -60,8 +60,13 @@ export function head(measure: Measure, language: Language): string {
   return measure.label[language] + unit
 }
 
-/** Return the figure as the reader writes it, with the measure's own decimals. */
-export function written(value: number, measure: Measure, language: Language): string {
-  const digits = { minimumFractionDigits: measure.decimals, maximumFractionDigits: measure.decimals }
-  return new Intl.NumberFormat(language, digits).format(value)
+const writers = new Map<string, Intl.NumberFormat>() // to make one costs more than a row of the table
+
+/** Return the figure as the reader writes it, with so many decimals. */
+export function written(value: number, { decimals }: Pick<Measure, 'decimals'>, language: Language): string {
+  const key = `${language} ${decimals}`
+  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals }
+  const writer = writers.get(key) ?? new Intl.NumberFormat(language, digits)
+  writers.set(key, writer)
+  return writer.format(value)
 }
