@@ -64,6 +64,7 @@ async ([step, most]) => {
   const boxes = [document.scrollingElement, ...[...document.querySelectorAll('main *')].filter(scrolls)]
   const box = boxes.reduce((one, other) => (rest(other) > rest(one) ? other : one))
   const frames = []
+  await new Promise((done) => requestIdleCallback(done))
   await new Promise((done) => {
     let last = performance.now()
     const frame = (now) => {
@@ -136,6 +137,7 @@ def scroll(browser: Browser, url: str, session: str, height: float = 0) -> Scrol
         else:
             page.goto(url)
             page.evaluate(THERE, ROWS)
+            page.wait_for_load_state("networkidle")
         return Scroll(*page.evaluate(SCROLL, [STEP_PX, FRAMES]))
 
 
@@ -184,6 +186,7 @@ def main() -> None:
             bare = scroll(browser, "about:blank", session, down.height)
     for count, found in classes.items():
         tell(f"class of {count:,}", found, sign_in)
+    tell(f"results of {LARGE:,}", results, sign_in)
     told(
         f"{LARGE:,} results scrolled, frames over {FRAME_MS} ms",
         f"{down.slow:.1%}",
