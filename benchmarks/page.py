@@ -28,6 +28,7 @@ WORDS = 40  # of an essay: how many there are matters here, not how long they ar
 LIMIT_KB = 250
 FRAME_MS, FRAMES, STEP_PX = 50, 400, 250
 PATIENCE_MS = 120_000
+REST_MS = 3_000  # what is drawn after the rows is no part of scrolling
 ROWS = "main a[href*='/essays/'], main tbody th"
 
 NOTE = """
@@ -64,7 +65,7 @@ async ([step, most]) => {
   const boxes = [document.scrollingElement, ...[...document.querySelectorAll('main *')].filter(scrolls)]
   const box = boxes.reduce((one, other) => (rest(other) > rest(one) ? other : one))
   const frames = []
-  await new Promise((done) => requestIdleCallback(done))
+  await new Promise((done) => requestIdleCallback(done, {timeout: 5000}))
   await new Promise((done) => {
     let last = performance.now()
     const frame = (now) => {
@@ -137,7 +138,7 @@ def scroll(browser: Browser, url: str, session: str, height: float = 0) -> Scrol
         else:
             page.goto(url)
             page.evaluate(THERE, ROWS)
-            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(REST_MS)
         return Scroll(*page.evaluate(SCROLL, [STEP_PX, FRAMES]))
 
 
