@@ -40,7 +40,7 @@ RATES, SECONDS = (500, 250, 125), 6
 TEACHERS, BATCHES, ESSAYS, SOCKETS = 4, 5, 25, 2
 SOON_S = 1.0
 """A rate is held if 99 of 100 frames come within this: a teacher sees progress within a second."""
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 FIRST = 1_000  # versions that no essay has yet
 METRICS = {"words": 350.0, "misspelled": 9.0, "per_100_words": 2.6}
 Place = tuple[str, int]
