@@ -74,6 +74,15 @@ describe('how far it has come', () => {
     expect(doneOf(given('failed', [0, 4, 0, 0], [0, 0, 0, 0]))).toBe(1)
   })
 
+  it('is not all, when it was stopped or a phase had to be left out', () => {
+    const state = given('cancelled', [1, 0, 3, 0], [0, 0, 0, 0])
+    const phases = {
+      spellcheck: phase('cancelled', [1, 0, 3, 0]),
+      nlp: phase('skipped_due_to_dependency_failure', [0, 0, 0, 0]),
+    }
+    expect(doneOf({ ...state, pipeline_state: { ...state.pipeline_state, phases } })).toBe(0.125)
+  })
+
   it('leaves out what was not asked for', () => {
     const state = given('processing', [1, 0, 0, 3], [0, 0, 0, 0])
     const phases = { ...state.pipeline_state.phases, nlp: phase('skipped_by_user_config', [0, 0, 0, 0]) }

@@ -11,13 +11,12 @@ const ENDED = new Set<PipelineStateDetail['status']>([
   'completed_successfully',
   'completed_with_partial_success',
   'failed',
-  'skipped_due_to_dependency_failure',
-  'cancelled',
 ])
 
 function share({ status, essay_counts: counts }: PipelineStateDetail): number {
   if (ENDED.has(status)) return 1
-  return counts.total ? 1 - counts.pending_dispatch_or_processing / counts.total : 0
+  const left = counts.pending_dispatch_or_processing + (status === 'cancelled' ? counts.cancelled : 0)
+  return counts.total ? 1 - left / counts.total : 0
 }
 
 /** The phases of the run, in the order in which they run; those that were not asked for are not part of it. */
