@@ -355,7 +355,8 @@ def seen(machine: Machine, token: str) -> dict[str, Any]:
             address = f"/v1/batches/{batch['batch_id']}"
             essays = http.get(f"{address}/essays").raise_for_status().json()["items"]
             whole = [http.get(f"{address}/essays/{one['essay_id']}").raise_for_status().json() for one in essays]
-            found[batch["batch_id"]] = (batch, whole)
+            told = {name: value for name, value in batch.items() if name not in {"version", "live_cursor"}}
+            found[batch["batch_id"]] = (told, whole)
         return found
 
 
