@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 NGINX = Path("/usr/sbin/nginx")
 BLOCK = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?P<who>[#$]) (?P<words>.+)\n(?P<printed>(?:(?![#$] ).*\n)*)", re.MULTILINE)
+pytestmark = pytest.mark.timeout(240)  # an installation, and many commands that are processes of their own
 OF_DEBIAN = {"apt-get", "adduser", "runuser"}
 """What only root of a Debian machine can do; the tests do without the account that it makes."""
 PRESENT = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
@@ -216,15 +217,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # -- https.md
 
 
-@pytest.fixture
-def site(bare: Machine, wheel: Path) -> Machine:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Machine]:
     """Return a machine on which https.md was followed to its end."""
     make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    files = ["-keyout", bare.certificate.with_name("privkey.pem"), "-out", bare.certificate]
-    subprocess.run([*make.split(), *map(str, files)], check=True, capture_output=True)
-    shutil.copy(wheel, bare.root / "home")
-    bare.follow("https.md")
-    return bare
+    with ExitStack() as stack:
+        site = Machine(tmp_path_factory.mktemp("site"), stack)
+        files = ["-keyout", site.certificate.with_name("privkey.pem"), "-out", site.certificate]
+        subprocess.run([*make.split(), *map(str, files)], check=True, capture_output=True)
+        shutil.copy(wheel, site.root / "home")
+        site.follow("https.md")
+        yield site
 
 
 def browser(site: Machine, transport: httpx2.HTTPTransport | None = None) -> httpx2.Client:
@@ -236,7 +239,6 @@ def trusting(site: Machine) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=site.certificate)
 
 
-@pytest.mark.timeout(180)
 def test_a_school_is_served_over_https(site: Machine) -> None:
     assert site.server.url == f"http://127.0.0.1:{site.upstream}"
     with browser(site) as http:
@@ -284,7 +286,6 @@ def greeted(site: Machine, origin: str, cookie: str) -> str:
         return str(json.loads(socket.recv(10))["event"])
 
 
-@pytest.mark.timeout(180)
 def test_addresses_are_told_apart_and_cannot_be_feigned(site: Machine) -> None:
     near, far = (httpx2.HTTPTransport(verify=trusting(site), local_address=f"127.0.0.{n}") for n in (2, 3))
     wrong = {"email": "anna@school.se", "password": "not the right one"}
@@ -296,7 +297,6 @@ def test_addresses_are_told_apart_and_cannot_be_feigned(site: Machine) -> None:
         assert other.post("/v1/session", json=wrong).status_code == 401
 
 
-@pytest.mark.timeout(180)
 def test_a_wrong_public_address_is_told_and_mended_as_the_page_says(site: Machine) -> None:
     (check,) = (command for command in site.done if command.startswith("curl") and "/v1/session" in command)
     environment = site.root / "etc/huleedu.env"
@@ -369,7 +369,6 @@ def holds_what_it_names(data: Path) -> bool:
     return own <= kept and {"/".join(blob.split("/")[:2]) for blob in kept} <= essays
 
 
-@pytest.mark.timeout(120)
 def test_a_class_comes_back_from_a_back_up(machine: Machine) -> None:
     token = teaching(machine)
     before = seen(machine, token)
@@ -390,7 +389,6 @@ def copies(machine: Machine) -> list[Path]:
     return sorted((machine.root / "var/backups/huleedu").iterdir())
 
 
-@pytest.mark.timeout(120)
 def test_a_copy_that_is_made_while_essays_come_in_is_whole(machine: Machine) -> None:
     token = teaching(machine)
     before = seen(machine, token)
@@ -422,7 +420,6 @@ def test_a_copy_that_is_made_while_essays_come_in_is_whole(machine: Machine) -> 
     assert sum(len(essays) for _, essays in after.values()) == sizes[2]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("copy", ["huleedu backup {}", "cp -a huleedu-data {}"])
 def test_a_stopped_server_is_copied_by_any_means(machine: Machine, copy: str) -> None:
     token = teaching(machine)
@@ -488,7 +485,6 @@ def repacked(wheel: Path, version: str, folder: Path, *, changes_database: bool 
             made.writestr("huleedu/files/migrations/9999_later.py", f"{migration}\n\ndef upgrade(): ...\n")
 
 
-@pytest.mark.timeout(180)
 def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     repacked(wheel, "0.1.0", bare.root / "home")
     bare.shell("python3 -m venv /opt/huleedu; /opt/huleedu/bin/pip install huleedu-*.whl")
