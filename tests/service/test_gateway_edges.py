@@ -6,12 +6,14 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 import pytest_asyncio
 from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from huleedu.cli import assess
 from huleedu.platform.db import Tx
@@ -86,6 +88,16 @@ async def test_an_error_says_where_in_our_code_and_quotes_nothing(house: House) 
         await house.platform.db.write(insert)
     assert "Anna Ek" not in str(raised.value)
     assert re.fullmatch(r"OperationalError at platform/db\.py:\d+", describe(raised.value))
+
+
+async def test_a_terminal_waits_when_it_is_told_to() -> None:
+    answers = iter([Response(status_code=429, headers={"retry-after": "0"}), Response(b'"done"')])
+
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        await next(answers)(scope, receive, send)
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(busy), base_url="http://x") as client:
+        assert await assess.Assessment(client, Console())._ask("GET", "/v1/batches") == "done"
 
 
 async def test_a_file_may_be_called_anything() -> None:

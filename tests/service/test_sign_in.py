@@ -246,6 +246,7 @@ async def test_a_session_that_ends_meanwhile_sets_no_password(house: House, anna
 async def test_a_disabled_account_lets_nobody_in(house: House, anna: Teacher) -> None:
     browser, link = await with_password(anna), await anna.link()
     await house.operate("/disable", email=anna.email)
+    assert await sign_in(house.browser(), email=anna.email, password=PASSWORD) == "SIGN_IN_FAILED"
     for _ in range(2):
         assert not await signed_in(browser)
         assert (await anna.http.get("/v1/me")).status_code == 401

@@ -191,14 +191,14 @@ class Accounts:
     async def sign_in_by_password(self, email: str, password: str, address: str, former: str) -> str:
         """Return the secret of a new session. Whether there is such an account can be told from nothing."""
         row = await self._db.read(lambda tx: store.account_of(tx, _address(email)))
-        known = None if row is None or row.disabled_at else row.password
+        known = None if row is None else row.password
         if not await self._right(known, password, _address(email), address) or known is None:
             raise _wrong()
         renewed = await self._hashed(password) if self._hasher.check_needs_rehash(known) else known
 
         def find(tx: Tx) -> Any:  # noqa: ANN401 -- a row of account
             row = store.account_of(tx, _address(email))
-            if row is None or row.disabled_at or row.password != known:  # changed while we counted
+            if row is None or row.disabled_at or row.password != known:  # perhaps changed while we counted
                 raise _wrong()
             store.change_account(tx, row.user_id, password=renewed)
             return row
