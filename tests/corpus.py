@@ -4,13 +4,13 @@ All are made when asked for. The macros are made-up bytes, and no bomb is larger
 """
 
 import io
-import random
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from hashlib import sha256
+from itertools import count, pairwise
 from types import MappingProxyType
 
 import docx as writer
@@ -20,11 +20,32 @@ from typing_extensions import override
 from huleedu.contracts.essay import MAX_FILE_BYTES
 
 PROSE = "There is a place by the sea where my grandmother lives, and every summer we go there by train."
+_numbers = count(1)
+
+
+def essay() -> str:
+    """A text that no other is like."""
+    return f"{PROSE} Pupil number {next(_numbers)} wrote that."
+
+
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 MC = "http://schemas.openxmlformats.org/markup-compatibility/2006"
 NAMES = f'xmlns:w="{W}" xmlns:mc="{MC}" xmlns:wps="urn:shape" xmlns:v="urn:vml"'
 LINKS = '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
 MIB = 2**20
+CATALOGUE = b"<< /Type /Catalog /Pages 2 0 R >>"
+HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
+
+OLD_WORD = ("UNSUPPORTED_TYPE", "OLD_WORD")
+OTHER_PROGRAM = ("UNSUPPORTED_TYPE", "OTHER_PROGRAM")
+MACROS = ("UNSUPPORTED_TYPE", "MACROS")
+PICTURE = ("UNSUPPORTED_TYPE", "PICTURE")
+ARCHIVE = ("UNSUPPORTED_TYPE", "ARCHIVE")
+NO_DOCUMENT = ("UNSUPPORTED_TYPE", "NO_DOCUMENT")
+PASSWORD = ("ENCRYPTED_FILE_UNSUPPORTED", "PASSWORD")
+SCANNED = ("TEXT_EXTRACTION_FAILED", "SCANNED")
+DAMAGED = ("TEXT_EXTRACTION_FAILED", "DAMAGED")
+TOO_COMPLEX = ("TEXT_EXTRACTION_FAILED", "TOO_COMPLEX")
 
 
 @dataclass(frozen=True)
@@ -60,13 +81,17 @@ def paragraph(text: str) -> str:
     return f"<w:p>{run(text)}</w:p>"
 
 
+def table(cell: str) -> str:
+    return f"<w:tbl><w:tr><w:tc>{cell}</w:tc></w:tr></w:tbl>"
+
+
 def document(body: str, names: str = NAMES) -> str:
     return f'<?xml version="1.0"?><w:document {names}><w:body>{body}</w:body></w:document>'
 
 
 def word(body: str | None = None, parts: Mapping[str, str | bytes] = MappingProxyType({})) -> bytes:
     """A .docx of this body and these further parts."""
-    return zipped({"word/document.xml": document(paragraph(PROSE) if body is None else body), **parts})
+    return zipped({"word/document.xml": document(paragraph(essay()) if body is None else body), **parts})
 
 
 def link(kind: str, target: str) -> str:
@@ -119,9 +144,9 @@ def nested(depth: int) -> bytes:
     return data
 
 
-def declared(declaration: str, text: str) -> bytes:
+def declared(declaration: str, text: str, at: str = "") -> bytes:
     body = document(paragraph(text)).partition("?>")[2]
-    return zipped({"word/document.xml": f'<?xml version="1.0"?><!DOCTYPE d [{declaration}]>{body}'})
+    return zipped({"word/document.xml": f'<?xml version="1.0"?><!DOCTYPE d {at} [{declaration}]>{body}'})
 
 
 def laughs() -> str:
@@ -132,13 +157,12 @@ def laughs() -> str:
 
 
 def _words() -> Iterator[Specimen]:
-    table = f"<w:tbl><w:tr><w:tc>{paragraph(PROSE)}</w:tc></w:tr></w:tbl>"
-    yield Specimen("by another program.docx", written(PROSE, "A second paragraph."))
-    yield Specimen("tables in tables.docx", word(f"<w:tbl><w:tr><w:tc>{table}</w:tc></w:tr></w:tbl>"))
+    yield Specimen("by another program.docx", written(essay(), "A second paragraph."))
+    yield Specimen("tables in tables.docx", word(table(table(paragraph(essay())))))
     yield Specimen("with an archive inside.docx", word(None, {"word/embeddings/data.zip": nested(2)}))
-    template = {"word/_rels/document.xml.rels": LINKS.format(link("attachedTemplate", "http://127.0.0.1:9/t.dotm"))}
-    yield Specimen("with a distant template.docx", word(None, template))
-    yield Specimen("deep.docx", word("<a>" * 100_000 + paragraph(PROSE) + "</a>" * 100_000))
+    template = LINKS.format(link("attachedTemplate", "http://127.0.0.1:9/t.dotm"))
+    yield Specimen("with a distant template.docx", word(None, {"word/_rels/document.xml.rels": template}))
+    yield Specimen("deep.docx", word("<a>" * 100_000 + paragraph(essay()) + "</a>" * 100_000))
 
     yield Specimen("no paragraph.docx", word(""), "EMPTY_CONTENT")
     yield Specimen("white space.docx", word(paragraph(" \u00a0\u2003 ")), "EMPTY_CONTENT")
@@ -165,7 +189,7 @@ def _words() -> Iterator[Specimen]:
 
 
 def _word_bombs() -> Iterator[Specimen]:
-    flat = zipped({"word/document.xml": document(paragraph("a" * 64 * MIB))})
+    flat = zipped({"word/document.xml": document(paragraph("a" * 32 * MIB))})
     yield Specimen("flat bomb.docx", flat, *TOO_COMPLEX)
     yield Specimen("lying bomb.docx", restated(flat, "word/document.xml", 900_000), *DAMAGED)
     yield Specimen("nested bomb.zip", nested(3), *ARCHIVE)
@@ -177,17 +201,14 @@ def _word_bombs() -> Iterator[Specimen]:
     yield Specimen("file entity.docx", declared('<!ENTITY a SYSTEM "file:///etc/passwd">', "&a;"), *DAMAGED)
     yield Specimen("web entity.docx", declared('<!ENTITY a SYSTEM "http://127.0.0.1:9/">', "&a;"), *DAMAGED)
     yield Specimen("parameter entity.docx", declared('<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;', ""), *DAMAGED)
-    yield Specimen(
-        "distant type.docx", declared("", "a").replace(b"d [", b'd SYSTEM "http://127.0.0.1:9/" ['), *DAMAGED
-    )
+    yield Specimen("distant type.docx", declared("", "a", 'SYSTEM "http://127.0.0.1:9/"'), *DAMAGED)
     long = f'xmlns:x="urn:{"x" * 400_000}"'
     yield Specimen("long names.docx", word(f"<w:p {long}>{'<x:a/>' * 80_000}</w:p>"), *TOO_COMPLEX)
     end = "<w:pPr><w:rPr><w:del/></w:rPr></w:pPr>"
-    dull = random.Random(1)
-    lines = (f"<w:p>{end}{run(f'{dull.randbytes(20).hex()}')}</w:p>" for _ in range(60_000))
-    yield Specimen("one long paragraph.docx", word("".join(lines)), "CONTENT_TOO_LONG")
-    tags = (f"<{'abcdefgh'[dull.randrange(8)]}/>" for _ in range(2_000_000))
-    yield Specimen("many elements.docx", word("".join(tags)), "EMPTY_CONTENT")
+    lines = "".join(f"<w:p>{end}{run(sha256(bytes([n])).hexdigest())}</w:p>" for n in range(250))
+    yield Specimen("one long paragraph.docx", word(lines * 80), "CONTENT_TOO_LONG")
+    tags = "".join(f"<{sha256(bytes([n])).hexdigest()[n % 60 :].lstrip('0123456789')}a/>" for n in range(250))
+    yield Specimen("many elements.docx", word(tags * 1_000), *TOO_COMPLEX)
     repeated = LINKS.format(link("header", "h.xml") * 5_000)
     header = f"<w:hdr {NAMES}>{paragraph('Anna Ek') * 500}</w:hdr>"
     parts: dict[str, str | bytes] = {"word/_rels/document.xml.rels": repeated, "word/h.xml": header}
@@ -243,10 +264,16 @@ def one_page(*contents: bytes, resources: str = "/Font << /F 3 0 R >>") -> bytes
     return assembled([CATALOGUE, tree, HELVETICA, page_of(5, resources), *contents])
 
 
-def flate(content: bytes, layers: int) -> bytes:
-    for _ in range(layers):
-        content = zlib.compress(content, 9)
-    return stream(content, f"/Filter [{'/FlateDecode ' * layers}]")
+def flate(content: bytes, layers: int, times: int = 1) -> bytes:
+    """A stream of this content so many times over, packed so many times."""
+    packer, check = zlib.compressobj(9, wbits=-15), 1
+    once = packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)  # after which every further time is the same
+    for _ in range(times):
+        check = zlib.adler32(content, check)
+    packed = b"\x78\xda" + once * times + packer.flush() + check.to_bytes(4)
+    for _ in range(layers - 1):
+        packed = zlib.compress(packed, 9)
+    return stream(packed, f"/Filter [{'/FlateDecode ' * layers}]")
 
 
 def forms(depth: int, fan: int) -> bytes:
@@ -312,10 +339,10 @@ def locked(data: bytes, user: str) -> bytes:
 
 
 def _pdfs() -> Iterator[Specimen]:
-    whole = pdf(column(PROSE, "A second line, and then the end."))
+    whole = pdf(column(essay(), "A second line, and then the end."))
     yield Specimen("plain.pdf", whole)
-    yield Specimen("no printing.pdf", locked(whole, ""))
-    yield Specimen("layers.pdf", one_page(flate(b"BT /F 12 Tf (%s) Tj ET" % PROSE.encode(), 20)))
+    yield Specimen("no printing.pdf", locked(pdf(column(essay())), ""))
+    yield Specimen("layers.pdf", one_page(flate(b"BT /F 12 Tf (%s) Tj ET" % essay().encode(), 20)))
     yield Specimen("password.pdf", locked(whole, "secret"), *PASSWORD)
     yield Specimen("scan.pdf", scan(), *SCANNED)
     yield Specimen("blank.pdf", pdf([]), *SCANNED)
@@ -325,14 +352,13 @@ def _pdfs() -> Iterator[Specimen]:
 
 
 def _pdf_bombs() -> Iterator[Specimen]:
-    spaces = b" " * 200 * MIB
-    yield Specimen("stream bomb.pdf", one_page(flate(spaces, 2)), *TOO_COMPLEX)
-    yield Specimen("drawing bomb.pdf", one_page(flate(b"0 0 m 9 9 l S " * MIB * 4, 2)), *TOO_COMPLEX)
-    yield Specimen("glyph bomb.pdf", one_page(flate(b"BT /F 12 Tf " + b"(ha) Tj " * 2 * MIB, 2)), *TOO_COMPLEX)
+    yield Specimen("stream bomb.pdf", one_page(flate(b" " * MIB, 2, 200)), *TOO_COMPLEX)
+    yield Specimen("drawing bomb.pdf", one_page(flate(b"0 0 m 9 9 l S " * MIB, 2, 4)), *TOO_COMPLEX)
+    yield Specimen("glyph bomb.pdf", one_page(flate(b"BT /F 12 Tf (ha) Tj ET " * MIB, 2, 2)), *TOO_COMPLEX)
     yield Specimen("many streams.pdf", many_streams(), *TOO_COMPLEX)
     yield Specimen("many pages.pdf", many_pages(), *TOO_COMPLEX)
     yield Specimen("form bomb.pdf", forms(20, 10), *TOO_COMPLEX)
-    yield Specimen("character bomb.pdf", characters(20_000), *SCANNED)
+    yield Specimen("character bomb.pdf", characters(2_000), *SCANNED)
     yield Specimen("deep tree.pdf", tree(50_000), *DAMAGED)
     yield Specimen("looped tree.pdf", looped(), *DAMAGED)
     yield Specimen("looped objects.pdf", object_streams(), *DAMAGED)
@@ -342,7 +368,7 @@ def many_pages() -> bytes:
     """A hundred pages, each of which is the same stream of megabytes: little memory, and far too much time."""
     kids = "4 0 R " * 100
     pages = f"<< /Type /Pages /Kids [{kids}] /Count 100 >>".encode()
-    return assembled([CATALOGUE, pages, HELVETICA, page_of(5), flate(b"q Q " * 4 * MIB, 2)])
+    return assembled([CATALOGUE, pages, HELVETICA, page_of(5), flate(b"q Q " * MIB, 2, 4)])
 
 
 def many_streams() -> bytes:
@@ -350,12 +376,8 @@ def many_streams() -> bytes:
     contents = f"[{'5 0 R ' * 100}]"
     page = page_of(5).replace(b"/Contents 5 0 R", f"/Contents {contents}".encode())
     return assembled(
-        [CATALOGUE, b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>", HELVETICA, page, flate(b" " * 16 * MIB, 2)]
+        [CATALOGUE, b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>", HELVETICA, page, flate(b" " * MIB, 2, 16)]
     )
-
-
-CATALOGUE = b"<< /Type /Catalog /Pages 2 0 R >>"
-HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
 
 
 # -- text, and what is neither
@@ -368,14 +390,14 @@ def ole2(*streams: str) -> bytes:
 
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1", "mac_roman")
-SWEDISH = f"Förra året åkte Åsa till Ängelholm. {PROSE}"
+SWEDISH = "Förra året åkte Åsa till Ängelholm."
 
 
 def _texts() -> Iterator[Specimen]:
-    for number, encoding in enumerate(ENCODINGS):
-        yield Specimen(f"{encoding}.txt", f"{SWEDISH} {number}".encode(encoding))
-    yield Specimen("some NULs.txt", f"{SWEDISH}\0\0 NUL".encode())
-    yield Specimen("many NULs.txt", SWEDISH.replace(" ", "\0\0 ").encode(), *NO_DOCUMENT)
+    for encoding in ENCODINGS:
+        yield Specimen(f"{encoding}.txt", f"{SWEDISH} {essay()}".encode(encoding))
+    yield Specimen("some NULs.txt", f"{essay()}\0\0".encode())
+    yield Specimen("many NULs.txt", PROSE.replace(" ", "\0\0 ").encode(), *NO_DOCUMENT)
     yield Specimen("nothing.txt", b"", "EMPTY_CONTENT")
     yield Specimen("white space.txt", b" \r\n\t\xc2\xa0" * 20, "EMPTY_CONTENT")
     yield Specimen("NULs only.txt", bytes(1_000), *NO_DOCUMENT)
@@ -410,18 +432,6 @@ def _others() -> Iterator[Specimen]:
     yield Specimen("program.docx", b"MZ\x90\0\x03" + bytes(range(256)) * 4, *DAMAGED)
     yield Specimen("program.exe", b"MZ\x90\0\x03" + bytes(range(256)) * 4, *NO_DOCUMENT)
     yield Specimen("film.mp4", b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 4, *NO_DOCUMENT)
-
-
-OLD_WORD = ("UNSUPPORTED_TYPE", "OLD_WORD")
-OTHER_PROGRAM = ("UNSUPPORTED_TYPE", "OTHER_PROGRAM")
-MACROS = ("UNSUPPORTED_TYPE", "MACROS")
-PICTURE = ("UNSUPPORTED_TYPE", "PICTURE")
-ARCHIVE = ("UNSUPPORTED_TYPE", "ARCHIVE")
-NO_DOCUMENT = ("UNSUPPORTED_TYPE", "NO_DOCUMENT")
-PASSWORD = ("ENCRYPTED_FILE_UNSUPPORTED", "PASSWORD")
-SCANNED = ("TEXT_EXTRACTION_FAILED", "SCANNED")
-DAMAGED = ("TEXT_EXTRACTION_FAILED", "DAMAGED")
-TOO_COMPLEX = ("TEXT_EXTRACTION_FAILED", "TOO_COMPLEX")
 
 
 def ordinary() -> list[Specimen]:

@@ -16,6 +16,7 @@ from huleedu.contracts.batch import (
     BatchPipelineRejectedV1,
 )
 from huleedu.contracts.essay import (
+    MAX_FILE_BYTES,
     EssayContentProvisionedV1,
     EssayRemovedV1,
     EssayValidationFailedV1,
@@ -115,9 +116,9 @@ class Files:
 
     async def _read(self, file: UploadFile, name: str, essay_id: str) -> Reading | Unreadable:
         """Return a file's text and bytes, or why it is refused."""
-        if refused := model.judge_size(file.size or 0):
+        data = await file.read(MAX_FILE_BYTES + 1)
+        if refused := model.judge_size(len(data)):
             return Unreadable(*refused)
-        data = await file.read()
         try:
             text = await self._workers.run(extract, data, name, timeout_s=EXTRACTION_SECONDS)
         except Unreadable as error:
