@@ -11,7 +11,12 @@ from sqlalchemy import delete, select
 
 from huleedu.aggregator import store, views
 from huleedu.aggregator.handlers import Aggregator
-from huleedu.contracts.batch import BatchClientStatus, BatchPipelineCompletedV1, BatchStateChangedV1
+from huleedu.contracts.batch import (
+    BatchClientStatus,
+    BatchPipelineCancelRequestedV1,
+    BatchPipelineCompletedV1,
+    BatchStateChangedV1,
+)
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.notice import FeedEvent
@@ -212,6 +217,38 @@ async def test_a_batch_is_listed_under_the_status_that_it_shows(school: School) 
     await school.settle()
     assert (await school.status(batch_id))["status"] == "completed_successfully"
     await school.db.read(filter_and_view_agree)
+
+
+async def test_the_end_of_a_run_tells_again_only_the_essays_that_waited_for_it(school: School) -> None:
+    async def standing() -> list[str]:
+        return [essay["status"] for essay in await school.essays(batch_id)]
+
+    def told() -> list[FeedEvent]:
+        events = [item.event for item in school.backplane.pushed[TEACHER]]
+        school.backplane.pushed[TEACHER].clear()
+        return events
+
+    batch_id = await school.batch("one", "two")
+    await school.start(batch_id)
+    await school.settle()
+    for _phase in ("spellcheck", "nlp"):
+        await school.settle()
+        await school.work()
+        await school.settle("orchestrator")
+    assert (await standing(), FeedEvent.ESSAY_UPDATED in told()) == (["completed", "completed"], True)
+    await school.settle()
+    assert set(told()) == {FeedEvent.BATCH_UPDATED, FeedEvent.BATCH_PIPELINE_COMPLETED}
+    cut = await school.start(batch_id)
+    await school.settle()
+    await school.work()
+    await school.settle("orchestrator")
+    assert (await standing(), FeedEvent.ESSAY_UPDATED in told()) == (["processing", "processing"], True), (
+        "nlp is to come"
+    )
+    await school.cancel(batch_id, cut)
+    await school.hear("orchestrator", BatchPipelineCancelRequestedV1)
+    await school.settle()
+    assert (await standing(), told().count(FeedEvent.ESSAY_UPDATED)) == (["completed", "completed"], 2), "it never will"
 
 
 async def test_every_event_of_the_feed_is_said_and_keeps_a_page_live(school: School) -> None:

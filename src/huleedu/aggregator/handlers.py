@@ -151,12 +151,12 @@ class Aggregator:
         """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended.
 
         A run has ended when the view shows so: the orchestrator's word may come before the last essays'. Then no essay
-        waits for another phase any more, so all of them are told again.
+        waits for another phase any more, so those that did are told again.
         """
         notices: list[Notice] = []
         for change in changes:
             batch_id, user_id = change.state.batch_id, change.state.user_id
-            touched: set[str] | None = change.essay_ids
+            touched = change.essay_ids
             status = views.status(tx, batch_id)
             if status is None:  # pragma: no cover -- it was written in this very transaction
                 continue
@@ -164,7 +164,7 @@ class Aggregator:
             if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
                 ended = {"run_id": state.run_id, "status": state.status.value}
                 change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
-                touched = None
+                touched = touched | store.waiting(tx, batch_id, state)
             essays = views.essays(tx, batch_id, state, touched)
             first = store.take_seqs(tx, user_id, len(essays) + 1 + len(change.also))
             status = status.model_copy(update={"live_cursor": views.cursor(tx, user_id, first + len(essays))})

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from huleedu.aggregator.model import Counts
+    from huleedu.contracts.batch import PipelineState
     from huleedu.platform.db import ReadTx, Tx
 
 batch_status_view = Table(
@@ -343,6 +344,15 @@ def counts(tx: ReadTx, batch_id: str, run_id: str | None) -> Counts:
     for row in tx.all(counted.group_by(*columns)):
         found.setdefault(PhaseName(row.phase), {})[EssayStatus(row.status)] = row.essays
     return found
+
+
+def waiting(tx: ReadTx, batch_id: str, state: PipelineState) -> set[str]:
+    """Return the essays that came through every phase of the run that they were handed to, but not through all."""
+    view = essay_phase_view.c
+    mine = (view.generation == CURRENT) & (view.batch_id == batch_id) & (view.run_id == state.run_id)
+    phases, through = func.count(), func.count().filter(view.status == EssayStatus.COMPLETED.value)
+    fewer = (phases == through) & (phases < len(state.requested_pipelines))
+    return set(tx.scalars(select(view.essay_id).where(mine).group_by(view.essay_id).having(fewer)))
 
 
 def essay_totals(tx: ReadTx, batch_id: str) -> tuple[int, int]:
