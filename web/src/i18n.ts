@@ -18,8 +18,15 @@ function chosen(): Language {
 }
 
 const moment = {
-  short: { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' },
-  time: { hour: '2-digit', minute: '2-digit', second: '2-digit' },
+  short: {
+    day: 'numeric',
+    month: 'short',
+    year: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  },
+  time: { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' },
 } as const
 const number = {
   plain: { maximumFractionDigits: 1 },
