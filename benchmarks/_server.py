@@ -43,6 +43,13 @@ class Server:
         self._operate("users", {"email": email, "name": name})
         return Teacher(self, self._operate("users/token", {"email": email})["token"])
 
+    def session(self, name: str) -> str:
+        """Sign in, on an account that is there, and return the session's cookie."""
+        path = str(self._operate("users/link", {"email": f"{name}@school.example"})["path"])
+        headers, body = {"origin": self.url}, {"link": path.partition("#")[2]}
+        answer = httpx2.post(f"{self.url}/v1/session", json=body, headers=headers, trust_env=False)
+        return str(answer.raise_for_status().cookies["huleedu"])
+
     def _operate(self, path: str, body: dict[str, str]) -> Any:  # noqa: ANN401 -- JSON
         return asyncio.run(admin.ask(self._settings, "gateway", "POST", f"/internal/v1/{path}", json=body))
 
@@ -100,10 +107,10 @@ class Teacher:
             self._ask("POST", f"/v1/batches/{batch_id}/essays", files=files)
         return batch_id
 
-    def start(self, batch_id: str) -> float:
-        """Start spellcheck and nlp; return the moment before."""
+    def start(self, batch_id: str, pipeline: str = "nlp") -> float:
+        """Start spellcheck and, unless it is to be the only one, nlp; return the moment before."""
         moment = time.perf_counter()
-        self._ask("POST", f"/v1/batches/{batch_id}/pipelines", json={"requested_pipeline": "nlp"})
+        self._ask("POST", f"/v1/batches/{batch_id}/pipelines", json={"requested_pipeline": pipeline})
         return moment
 
     def status(self, batch_id: str) -> Any:  # noqa: ANN401 -- JSON
@@ -113,11 +120,19 @@ class Teacher:
         """Upload, start, wait for the end; return the seconds from the start to `completed_successfully`."""
         batch_id = self.upload(texts)
         started = self.start(batch_id)
+        self.wait(batch_id)
+        return time.perf_counter() - started
+
+    def wait(self, batch_id: str) -> None:
+        """Wait until the batch is `completed_successfully`."""
         while not (status := BatchClientStatus(self.status(batch_id)["status"])).terminal:
             time.sleep(POLL_S)
         if status is not BatchClientStatus.COMPLETED_SUCCESSFULLY:
             raise RuntimeError(f"The batch ended as {status.value}.")
-        return time.perf_counter() - started
+
+    def get(self, path: str) -> bytes:
+        """Return what is at this address."""
+        return self._client.get(path).raise_for_status().content
 
     def _ask(self, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         return self._client.request(method, path, **sent).raise_for_status().json()

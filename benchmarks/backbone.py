@@ -6,17 +6,15 @@ twice, under one id. The baseline is the same code with groups, fetches and appe
 """
 
 import asyncio
-import gc
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from _figures import duration, percentile, rate, told
+from _timed import Timed, platform
 from sqlalchemy import Column, Integer, MetaData, Table, Text, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateTable
@@ -26,13 +24,10 @@ from huleedu.contracts.batch import BatchClientStatus, BatchStateChangedV1
 from huleedu.contracts.envelope import EventEnvelope
 from huleedu.platform import db as database
 from huleedu.platform.app import Platform, running
-from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Db, ReadTx, Tx, Watch
-from huleedu.platform.embedded import opened
 from huleedu.platform.log import embedded, store
 from huleedu.platform.log.embedded import EmbeddedConsumer, EmbeddedLog
 from huleedu.platform.service import Notice, Service
-from huleedu.platform.settings import Settings
 
 EVENTS, SINGLY = 60_000, 1_000
 KEYS = 300
@@ -45,33 +40,12 @@ view = Table("bench_view", MetaData(), Column("key", Text, primary_key=True), Co
 FOLDED = "bench:folded"
 
 
-class Timed(Db):
-    """Counts the transactions, and notes when a body that returned a number was committed."""
-
-    transactions = 0
-    committed: dict[int, float]
-
-    @override
-    def _commit_group(self, connection: Any, job: Any) -> Any:
-        done = super()._commit_group(connection, job)
-        now = time.perf_counter()
-        self.transactions += 1
-        self.committed |= {job.result: now for job in done[0] if isinstance(job.result, int)}
-        return done
-
-
 @asynccontextmanager
-async def platform() -> AsyncIterator[tuple[Platform, Timed]]:
-    """Open the embedded platform on an empty data directory."""
-    with tempfile.TemporaryDirectory() as directory:
-        async with opened(Settings(data_dir=Path(directory))) as whole:
-            await whole.db.write(lambda tx: tx.execute(CreateTable(view)))
-            timed = Timed(whole.db.path, SystemClock())
-            timed.committed = {}
-            await timed.start()
-            gc.freeze()  # as `huleedu serve` does
-            yield replace(whole, db=timed, log=EmbeddedLog(timed)), timed
-            await timed.close()
+async def prepared() -> AsyncIterator[tuple[Platform, Timed]]:
+    """Open the platform with the view's table."""
+    async with platform() as (whole, timed):
+        await timed.write(lambda tx: tx.execute(CreateTable(view)))
+        yield whole, timed
 
 
 def consumer(fold: Callable[..., Sequence[Notice]]) -> Service:
@@ -132,7 +106,7 @@ def singly() -> Iterator[None]:
 
 async def loop(events: int, portion: int) -> tuple[float, float]:
     """Return events per second, from the first append to the last effect, and transactions per 1,000 events."""
-    async with platform() as (whole, db), running(whole, [consumer(fold)]):
+    async with prepared() as (whole, db), running(whole, [consumer(fold)]):
         before, started = db.transactions, time.perf_counter()
         await append(db, events, portion)
         await folded(db, events)
@@ -141,7 +115,7 @@ async def loop(events: int, portion: int) -> tuple[float, float]:
 
 async def halves(events: int, portion: int) -> tuple[float, float]:
     """Return events per second of appending alone, and of consuming alone what is all there."""
-    async with platform() as (whole, db):
+    async with prepared() as (whole, db):
         started = time.perf_counter()
         await append(db, events, portion)
         appended = time.perf_counter()
@@ -178,13 +152,13 @@ async def latencies(log: type[EmbeddedLog]) -> list[float]:
         handled.update((envelope.data.version, time.perf_counter()) for envelope in envelopes)
         return fold(tx, envelopes, {})
 
-    async with platform() as (whole, db), running(replace(whole, log=log(db)), [consumer(note)]):
+    async with prepared() as (whole, db), running(replace(whole, log=log(db)), [consumer(note)]):
         started = time.perf_counter()
         for number in range(RATE * SECONDS):
             await asyncio.sleep(max(0.0, started + number / RATE - time.perf_counter()))
             await db.write(partial(say, number, 1))
         await folded(db, RATE * SECONDS)
-        return [handled[number] - db.committed[number] for number in handled]
+        return [handled[number] - moment for moment, number in db.committed if number in handled]
 
 
 async def main() -> None:

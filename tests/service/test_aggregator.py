@@ -9,15 +9,21 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
-from huleedu.aggregator import store
+from huleedu.aggregator import store, views
 from huleedu.aggregator.handlers import Aggregator
-from huleedu.contracts.batch import BatchPipelineCompletedV1, BatchStateChangedV1
+from huleedu.contracts.batch import (
+    BatchClientStatus,
+    BatchPipelineCancelRequestedV1,
+    BatchPipelineCompletedV1,
+    BatchStateChangedV1,
+)
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.notice import FeedEvent
 from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, ELSBatchPhaseOutcomeV1
 from huleedu.orchestrator.store import erasure
 from huleedu.platform.context import new_id
+from huleedu.platform.db import ReadTx
 from huleedu.platform.errors import NotFound, Problem
 from tests.service.page import REDUCERS
 from tests.service.school import COLLEAGUE, FINE, TEACHER, School, school_at
@@ -162,11 +168,20 @@ def test_whatever_happens_it_adds_up_and_every_page_shows_it(
             history = History(school, [await school.batch("one", "two"), await school.batch("three")])
             for step in steps:
                 await history.play(step)
+                if isinstance(step, Hear | Settle):
+                    await school.db.read(filter_and_view_agree)
             await school.finish()
             await school.sweep()
             await all_is_decided(school)
 
     asyncio.run(live())
+
+
+def filter_and_view_agree(tx: ReadTx) -> None:
+    views_of = {batch_id: views.status(tx, batch_id) for batch_id in store.batch_ids(tx, TEACHER, None, None, 100)}
+    for status in BatchClientStatus:
+        shown = {batch_id for batch_id, view in views_of.items() if view and view.status is status}
+        assert set(store.batch_ids(tx, TEACHER, status, None, 100)) == shown, status
 
 
 async def all_is_decided(school: School) -> None:
@@ -187,6 +202,53 @@ async def all_is_decided(school: School) -> None:
         ran = [phase["status"] for phase in state["phases"].values() if phase["status"] != "skipped_by_user_config"]
         full = bool(ran) and set(ran) == {"completed_successfully"}
         assert (state["status"] == "completed_successfully") == full
+
+
+async def test_a_batch_is_listed_under_the_status_that_it_shows(school: School) -> None:
+    batch_id = await school.batch("one")
+    await school.start(batch_id)
+    await school.settle("aggregator")
+    while await school.work():
+        await school.settle("aggregator")
+    await school.hear("aggregator", BatchStateChangedV1)
+    view = (await school.status(batch_id))["status"]
+    assert (view, (await school.state(batch_id)).status.terminal) == ("processing", True), "its essays are not heard of"
+    await school.db.read(filter_and_view_agree)
+    await school.settle()
+    assert (await school.status(batch_id))["status"] == "completed_successfully"
+    await school.db.read(filter_and_view_agree)
+
+
+async def test_the_end_of_a_run_tells_again_only_the_essays_that_waited_for_it(school: School) -> None:
+    async def standing() -> list[str]:
+        return [essay["status"] for essay in await school.essays(batch_id)]
+
+    def told() -> list[FeedEvent]:
+        events = [item.event for item in school.backplane.pushed[TEACHER]]
+        school.backplane.pushed[TEACHER].clear()
+        return events
+
+    batch_id = await school.batch("one", "two")
+    await school.start(batch_id)
+    await school.settle()
+    for _phase in ("spellcheck", "nlp"):
+        await school.settle()
+        await school.work()
+        await school.settle("orchestrator")
+    assert (await standing(), FeedEvent.ESSAY_UPDATED in told()) == (["completed", "completed"], True)
+    await school.settle()
+    assert set(told()) == {FeedEvent.BATCH_UPDATED, FeedEvent.BATCH_PIPELINE_COMPLETED}
+    cut = await school.start(batch_id)
+    await school.settle()
+    await school.work()
+    await school.settle("orchestrator")
+    assert (await standing(), FeedEvent.ESSAY_UPDATED in told()) == (["processing", "processing"], True), (
+        "nlp is to come"
+    )
+    await school.cancel(batch_id, cut)
+    await school.hear("orchestrator", BatchPipelineCancelRequestedV1)
+    await school.settle()
+    assert (await standing(), told().count(FeedEvent.ESSAY_UPDATED)) == (["completed", "completed"], 2), "it never will"
 
 
 async def test_every_event_of_the_feed_is_said_and_keeps_a_page_live(school: School) -> None:

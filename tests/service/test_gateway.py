@@ -10,7 +10,9 @@ import httpx2
 import pytest
 import pytest_asyncio
 from fastapi.routing import APIRoute
+from sqlalchemy import update
 
+from huleedu.gateway import store
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -128,7 +130,7 @@ async def test_a_colleagues_batch_is_not_there_on_any_route(house: House, anna: 
             answers.append((body, sorted(response.headers)))
         assert answers == [answers[0]] * 4, path
         tried += 1
-    assert tried == 11
+    assert tried == 13
     assert (await berit.ask("GET", "/batches", 200))["items"] == []
     assert await anna.ask("GET", f"/batches/{batch_id}/status", 200) == before
 
@@ -223,10 +225,89 @@ async def test_the_same_key_means_the_same_request(anna: Teacher) -> None:
     assert_problem(await anna.http.post(f"/v1{url}", json=other, headers=key), 422, "KEY_REUSED")
 
 
-async def test_a_status_is_not_sent_twice(anna: Teacher) -> None:
+UNKEYED = {
+    "/v1/session": "signing in is meant anew each time",
+    "/v1/live/ticket": "a ticket is good for one use, so that each answer is another",
+}
+
+
+async def test_every_post_that_changes_something_takes_a_key(house: House) -> None:
+    posts = {path: found["post"] for path, found in house.public.openapi()["paths"].items() if "post" in found}
+    keyed = {
+        path
+        for path, post in posts.items()
+        if any(parameter["name"] == "Idempotency-Key" for parameter in post.get("parameters", ()))
+    }
+    assert len(keyed) == 5
+    assert posts.keys() - keyed <= UNKEYED.keys()
+
+
+async def test_the_same_upload_under_its_key_is_stored_once_and_answered_the_same(anna: Teacher) -> None:
+    batch_id, key = await anna.batch(), {"Idempotency-Key": "u1"}
+    url, files = f"/batches/{batch_id}/essays", [*parts(essay(), "short", essay()), *parts(essay())]
+    at_once = await asyncio.gather(*(anna.ask("POST", url, 201, files=files, headers=key) for _ in range(4)))
+    assert len({str(answer) for answer in at_once}) == 1, at_once
+    assert [item["status"] for item in at_once[0]["items"]] == ["stored", "refused", "stored", "stored"]
+    assert (await anna.settled(batch_id, 3))["essays"] == 3
+    assert_problem(await anna.http.post(f"/v1{url}", files=parts(essay()), headers=key), 422, "KEY_REUSED")
+    assert_problem(
+        await anna.http.post(f"/v1{url}", files={"file": b"wrong part"}, headers={"Idempotency-Key": "u2"}), 422
+    )
+    other = await anna.ask("POST", url, 201, files=files, headers={"Idempotency-Key": "u2"})
+    assert {item["code"] for item in other["items"]} == {"DUPLICATE", "CONTENT_TOO_SHORT"}, "it was meant anew"
+    await anna.start(batch_id)
+    await anna.until(batch_id, lambda found: found["status"] == "processing")
+    assert await anna.ask("POST", url, 201, files=files, headers=key) == at_once[0], "known before anything is checked"
+
+
+async def test_an_upload_that_nobody_could_answer_is_answered_when_it_comes_again(house: House, anna: Teacher) -> None:
+    same = essay()
+    batch_id, key = await anna.batch(same), {"Idempotency-Key": "u1"}
+    new = [*parts(essay(), essay(), name="new"), *parts(essay(), name="new")]
+    url, files = f"/batches/{batch_id}/essays", [*parts(same), *new]
+    first = await anna.ask("POST", url, 201, files=files, headers=key)
+    died = update(store.idempotency).values(answer="", body_hash="")
+    await house.platform.db.write(lambda tx: tx.execute(died.where(store.idempotency.c.user_id == anna.user_id)))
+    assert await anna.ask("POST", url, 201, files=files, headers=key) == first
+    assert [item["code"] for item in first["items"]] == ["DUPLICATE", None, None, None]
+    assert (await anna.settled(batch_id, 4))["essays"] == 4
+
+
+async def test_a_cancel_under_its_key_is_one_cancel(anna: Teacher) -> None:
+    batch_id, key = await anna.batch(essay()), {"Idempotency-Key": "c1"}
+    run_id = await anna.start(batch_id)
+    await anna.until(batch_id, lambda found: found["status"] == "processing")
+    told = await anna.ask("POST", f"/batches/{batch_id}/cancel", 202, headers=key)
+    await anna.ended(batch_id, run_id)
+    assert await anna.ask("POST", f"/batches/{batch_id}/cancel", 202, headers=key) == told
+    body = {"run_id": run_id}
+    assert_problem(await anna.http.post(f"/v1/batches/{batch_id}/cancel", json=body, headers=key), 422, "KEY_REUSED")
+
+
+async def test_what_was_answered_about_an_essay_goes_with_it(house: House, anna: Teacher) -> None:
+    batch_id = await anna.batch()
+    url, ids = f"/batches/{batch_id}/essays", []
+    for name in ("Zanzibar", "Quokka"):
+        sent = {"files": [*parts(essay(), name=name), *parts("short", name=name)], "headers": {"Idempotency-Key": name}}
+        ids.append((await anna.ask("POST", url, 201, **sent))["items"][0]["essay_id"])
+    await anna.settled(batch_id, 2)
+
+    async def kept() -> str:
+        return str(await house.platform.db.read(lambda tx: tx.all(store.idempotency.select())))
+
+    assert "Zanzibar" in await kept()
+    await anna.ask("DELETE", f"{url}/{ids[0]}", 204)
+    assert ("Zanzibar" in await kept(), "Quokka" in await kept()) == (False, True)
+    await anna.settled(batch_id, 1)
+    await anna.ask("DELETE", f"/batches/{batch_id}", 202)
+    assert "Quokka" not in await kept()
+
+
+@pytest.mark.parametrize("what", ["status", "essays"])
+async def test_what_has_not_changed_is_not_sent_twice(house: House, anna: Teacher, what: str) -> None:
     batch_id = await anna.batch()
     await anna.until(batch_id, lambda found: bool(found["version"]))
-    url = f"/v1/batches/{batch_id}/status"
+    url = f"/v1/batches/{batch_id}/{what}"
     first = await anna.http.get(url)
     known = {"if-none-match": first.headers["etag"]}
     again = await anna.http.get(url, headers=known)
@@ -235,6 +316,10 @@ async def test_a_status_is_not_sent_twice(anna: Teacher) -> None:
     await anna.settled(batch_id, 1)
     changed = await anna.http.get(url, headers=known)
     assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
+    known = {"if-none-match": f'"other", W/{changed.headers["etag"]}'}
+    assert (await anna.http.get(url, headers=known)).status_code == 304
+    await house.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild")
+    assert (await anna.http.get(url, headers=known)).status_code == 200, "versions begin anew"
 
 
 async def test_pages_neither_skip_nor_repeat_while_batches_come(anna: Teacher) -> None:
@@ -252,6 +337,8 @@ async def test_pages_neither_skip_nor_repeat_while_batches_come(anna: Teacher) -
         new = await anna.batch()
         await anna.until(new, lambda found: bool(found["version"]))
     assert seen == batches[::-1]
+    for cursor in ("x", "1:2", batches[0].upper(), f"{{{batches[0]}}}"):
+        assert_problem(await anna.http.get("/v1/batches", params={"cursor": cursor}), 422, "INVALID_CURSOR")
     ready = await anna.ask("GET", "/batches", 200, params={"status": "ready"})
     assert ready["items"] == []
     assert re.fullmatch(r"\d+:\d+", ready["live_cursor"])

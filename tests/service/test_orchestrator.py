@@ -218,8 +218,9 @@ async def test_a_batch_is_amended_until_its_first_start(school: School) -> None:
     patch = {"json": {"title": "A place", "language": "sv"}}
     with pytest.raises(NotFound):
         await school.ask("orchestrator", "PATCH", f"/batches/{batch_id}", **patch, user_id=COLLEAGUE)
-    await school.ask("orchestrator", "PATCH", f"/batches/{batch_id}", **patch)
+    await school.ask("orchestrator", "PATCH", f"/batches/{batch_id}", json={"title": "No place"})
     await school.start(batch_id)
+    await school.ask("orchestrator", "PATCH", f"/batches/{batch_id}", **patch)  # before anybody has heard of the start
     await school.settle()
     assert (await school.said(PhaseWorkRequestedV1))[0].context.language == "sv"
     assert (await school.status(batch_id))["title"] == "A place"

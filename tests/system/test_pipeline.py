@@ -1,22 +1,31 @@
 """The whole pipeline in one process, with real phases in real worker processes, as a teacher lives through it."""
 
 import asyncio
+import csv
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from openpyxl import load_workbook
+from sqlalchemy import select
 
-from huleedu.contracts.batch import BatchPipelineRejectedV1
+from huleedu.contracts.batch import BatchErasureReportedV1, BatchPipelineRejectedV1, BatchStateChangedV1
+from huleedu.contracts.envelope import Event
 from huleedu.contracts.essay import EssayRemovedV1
-from huleedu.contracts.messages import MESSAGES
+from huleedu.contracts.measures import MEASURES
+from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.contracts.phase import PhaseWorkCompletedV1
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1, apply_corrections
+from huleedu.gateway.store import idempotency
 from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
 from huleedu.phases.work import LEASE_MARGIN
+from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.log import store
+from huleedu.platform.log.store import topic_channel
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,6 +79,31 @@ async def test_from_upload_to_result(anna: Teacher) -> None:
     assert NlpResultV1.model_validate(found["results"]["nlp"]).metrics.word_count == checked.metrics.word_count
 
 
+async def test_what_was_found_is_taken_along_in_a_file(house: House, anna: Teacher) -> None:
+    batch_id = await anna.batch(f"We was hapy in the sommer. {essay()}", essay(), title="9B höst")
+    await anna.ended(batch_id, await anna.start(batch_id))
+    base = f"/v1/batches/{batch_id}"
+    table = await anna.http.get(f"{base}/results.csv", headers={"accept-language": "sv-SE,sv;q=0.9"})
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "filename*=UTF-8''9B%20h%C3%B6st.csv" in table.headers["content-disposition"]
+    head, *rows = list(csv.reader(io.StringIO(table.content.decode("utf-8-sig")), delimiter=";"))
+    assert (len(rows), {len(row) for row in rows}) == (2, {3 + len(MEASURES)})
+    empty = {name for row in rows for name, cell in zip(head[3:], row[3:], strict=True) if not cell}
+    assert empty == {"Ordvariation, MTLD (ord)"}, "which asks for longer texts"
+    listed = (await anna.ask("GET", f"/batches/{batch_id}/essays", 200))["items"]
+    assert [row[head.index("Läsbarhet, LIX (index)")] for row in rows] == [
+        f"{item['metrics']['nlp']['lix']:g}".replace(".", ",") for item in listed
+    ]
+    book = await anna.http.get(f"{base}/results.xlsx", params={"language": "en"}, headers={"accept-language": "sv"})
+    sheets = load_workbook(io.BytesIO(book.content))
+    assert sheets.sheetnames == ["Essays", "Corrections"]
+    assert {"hapy", "sommer"} <= {cell.value for cell in sheets["Corrections"]["C"]}
+    await house.platform.blobs.delete(f"{batch_id}/{listed[0]['essay_id']}")
+    book = await anna.http.get(f"{base}/results.xlsx")
+    names = [cell.value for cell in load_workbook(io.BytesIO(book.content))["Essays"]["A"]]
+    assert names == ["Essay", "essay 2.txt"], "one that is going is gone"
+
+
 async def test_everything_is_said_by_whom_the_table_names_and_tells_nothing_of_a_pupil(
     house: House, anna: Teacher
 ) -> None:
@@ -93,6 +127,47 @@ async def test_everything_is_said_by_whom_the_table_names_and_tells_nothing_of_a
     assert every - heard <= {"BatchErasedV1", "BatchErasureReportedV1", "RecordParkedV1", "BatchPipelineRejectedV1"}
     assert EssayRemovedV1.__name__ in heard
     assert len({envelope["event_id"] for envelope in envelopes}) == len(envelopes)
+
+
+async def test_an_erased_batch_leaves_its_tombstone_and_nothing_else(house: House, anna: Teacher) -> None:
+    words = ["Okapiwombat", "Wombatokapi", "Kakaponumbat", "Numbatkakapo"]
+    title, task, text, name = words
+    draft = {"title": title, "essay_instructions": task}
+    made = await anna.ask("POST", "/batches", 201, json=draft, headers={"Idempotency-Key": "made"})
+    batch_id, url = made["batch_id"], f"/batches/{made['batch_id']}"
+    files = [*parts(essay(text), essay(f"{text}. "), name=name), *parts(text, name=name)]
+    told = await anna.ask("POST", f"{url}/essays", 201, files=files, headers={"Idempotency-Key": "sent"})
+    ids = [batch_id, *(item["essay_id"] for item in told["items"][:2])]
+    await anna.ask("DELETE", f"{url}/essays/{ids[1]}", 204)
+    await anna.ended(batch_id, await anna.start(batch_id))
+    for kind in ("csv", "xlsx"):
+        assert (await anna.http.get(f"/v1{url}/results.{kind}")).is_success
+    reports: list[type[Event]] = [BatchErasureReportedV1, BatchStateChangedV1]
+    assert {"batch", "essay_view", "phase_result", "idempotency", "files"} <= await traces(house, *ids, *words)
+    with house.platform.db.watch(topic_channel(TOPICS[kind]) for kind in reports) as watch:
+        while (await anna.http.delete(f"/v1{url}")).status_code != 204:
+            await watch.take()
+    assert await traces(house, *words) == set()
+    assert await traces(house, *ids[1:]) == set()
+    assert await traces(house, batch_id) == {"erasure", "erasure_report", "tombstone", "feed", "idempotency"}
+    rows = await house.platform.db.read(lambda tx: tx.all(idempotency.select().where(idempotency.c.key == "made")))
+    assert json.loads(rows[0].answer) == {"batch_id": batch_id, "status": "pending_content"}, (
+        "so that it does not come back"
+    )
+
+
+async def traces(house: House, *words: str) -> set[str]:
+    """Return in which tables, and whether in the names or contents of other files, one of these is found."""
+
+    def search(tx: ReadTx) -> set[str]:
+        tables = metadata.sorted_tables
+        return {table.name for table in tables if any(word in str(tx.all(select(table))) for word in words)}
+
+    directory = house.platform.settings.data_dir
+    others = [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("huleedu.db")]
+    found = [str(path.relative_to(directory)).encode() + path.read_bytes() for path in others]
+    files = {"files" for content in found if any(word.encode() in content for word in words)}
+    return files | await house.platform.db.read(search)
 
 
 async def test_one_request_is_followed_through_every_service(house: House, anna: Teacher) -> None:

@@ -2,28 +2,39 @@
 import { readonly, ref } from 'vue'
 
 import { ask, api, Problem, whenSignedOut } from './api/client'
+import type { ByLink, ByPassword, Me } from './api/schema'
 import { router } from './router'
 
-export interface Teacher {
-  email: string
-  name: string
-}
-
-const teacher = ref<Teacher | null>(null)
+const teacher = ref<Me | null>(null)
 let known = false
 
 export const me = readonly(teacher)
 
+/** The secret of the sign-in link that was opened, taken out of the address before anything is shown. */
+export const link = ref('')
+
 /** Return the teacher, asked of the server once; null if nobody is signed in. */
-export async function whoAmI(): Promise<Teacher | null> {
+export async function whoAmI(): Promise<Me | null> {
   if (known) return teacher.value
   try {
-    teacher.value = (await ask(api.GET('/v1/me'))) as unknown as Teacher
+    teacher.value = await ask(api.GET('/v1/me'))
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 401) throw error
   }
   known = true
   return teacher.value
+}
+
+/** Sign in, or raise why not. */
+export async function signIn(shown: ByLink | ByPassword): Promise<void> {
+  welcome(await ask(api.POST('/v1/session', { body: shown })))
+}
+
+/** Sign out here, or in every browser there is. */
+export async function signOut(everywhere: boolean): Promise<void> {
+  await (everywhere ? api.DELETE('/v1/sessions') : api.DELETE('/v1/session'))
+  teacher.value = null
+  await router.push({ name: 'sign-in' })
 }
 
 /** Forget who was signed in and show the door; `back` is where to go on afterwards. */
@@ -35,15 +46,31 @@ export function forget(): void {
   if (was && !here.meta.open) void router.push({ name: 'sign-in', query: { back: here.fullPath } })
 }
 
-/** Keep what the server said of who has just signed in. */
-export function welcome(signedIn: Teacher): void {
+/** Keep what the server said of who is signed in. */
+export function welcome(signedIn: Me): void {
   teacher.value = signedIn
   known = true
+}
+
+/** Where to go on after the sign-in: an address of this page, whatever was asked for. */
+export function onward(back: unknown): string {
+  return typeof back === 'string' && /^\/(?![/\\])/.test(back) ? back : '/'
 }
 
 whenSignedOut(forget)
 
 router.beforeEach(async (to) => {
+  if (to.name === 'sign-in' && to.hash) {
+    link.value = to.hash.slice(1)
+    history.replaceState(history.state, '', location.pathname + location.search)
+    return { ...to, hash: '', replace: true }
+  }
+  if (to.name === 'sign-in' && !link.value) return (await someone()) ? onward(to.query.back) : true
   if (to.meta.open || (await whoAmI())) return true
   return { name: 'sign-in', query: to.fullPath === '/' ? {} : { back: to.fullPath } }
 })
+
+/** Whether somebody is signed in; if that cannot be asked now, the door is shown. */
+async function someone(): Promise<boolean> {
+  return whoAmI().then(Boolean, () => false)
+}

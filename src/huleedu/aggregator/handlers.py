@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 
@@ -28,7 +30,7 @@ from huleedu.contracts.essay import (
 )
 from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, RecordParkedV1
 from huleedu.platform.context import caused_by, current
-from huleedu.platform.errors import NotFound
+from huleedu.platform.errors import NotFound, Unprocessable
 from huleedu.platform.log import store as log_store
 from huleedu.platform.service import Notice
 
@@ -149,12 +151,12 @@ class Aggregator:
         """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended.
 
         A run has ended when the view shows so: the orchestrator's word may come before the last essays'. Then no essay
-        waits for another phase any more, so all of them are told again.
+        waits for another phase any more, so those that did are told again.
         """
         notices: list[Notice] = []
         for change in changes:
             batch_id, user_id = change.state.batch_id, change.state.user_id
-            touched: set[str] | None = change.essay_ids
+            touched = change.essay_ids
             status = views.status(tx, batch_id)
             if status is None:  # pragma: no cover -- it was written in this very transaction
                 continue
@@ -162,7 +164,7 @@ class Aggregator:
             if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
                 ended = {"run_id": state.run_id, "status": state.status.value}
                 change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
-                touched = None
+                touched = touched | store.waiting(tx, batch_id, state)
             essays = views.essays(tx, batch_id, state, touched)
             first = store.take_seqs(tx, user_id, len(essays) + 1 + len(change.also))
             status = status.model_copy(update={"live_cursor": views.cursor(tx, user_id, first + len(essays))})
@@ -225,7 +227,10 @@ class Aggregator:
     async def batches(
         self, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int
     ) -> dict[str, Any]:
-        """Return a page of the teacher's batches, newest first."""
+        """Return a page of the teacher's batches, newest first; its cursor is its last batch's id."""
+        if before is not None and not _is_id(before):
+            told = "This cursor is none that a page was answered with. Begin again without one."
+            raise Unprocessable(told, code="INVALID_CURSOR")
 
         def page(tx: ReadTx) -> dict[str, Any]:
             found = store.batch_ids(tx, user_id, status, before, limit + 1)
@@ -238,19 +243,33 @@ class Aggregator:
     async def essays(self, batch_id: str, user_id: str) -> dict[str, Any]:
         """Return the essays of one of the teacher's batches."""
 
-        def listed(tx: ReadTx) -> dict[str, Any] | None:
-            found = store.batch(tx, batch_id)
-            if found is None or found[0].user_id != user_id:
-                return None
-            items = views.essays(tx, batch_id, views.live(tx, found[0]))
-            return {"items": items, "live_cursor": views.cursor(tx, user_id)}
+        def listed(tx: ReadTx) -> dict[str, Any]:
+            items, version = self._owned(tx, batch_id, user_id)
+            return {"items": items, "version": version, "live_cursor": views.cursor(tx, user_id)}
 
-        answer = await self._db.read(listed)
-        if answer is not None:
-            return answer
+        with suppress(NotFound):
+            return await self._db.read(listed)
         if (await self.status(batch_id)).user_id != user_id:
             raise NotFound("There is no such batch.")
-        return {"items": [], "live_cursor": await self._db.read(lambda tx: views.cursor(tx, user_id))}
+        head = await self._db.read(lambda tx: views.cursor(tx, user_id))
+        return {"items": [], "version": views.UNSEEN, "live_cursor": head}
+
+    async def essay(self, batch_id: str, user_id: str, essay_id: str) -> EssayResultIds:
+        """Return one essay of one of the teacher's batches."""
+        items, _ = await self._db.read(lambda tx: self._owned(tx, batch_id, user_id, [essay_id]))
+        if not items:
+            raise NotFound("There is no such essay in this batch.")
+        return items[0]
+
+    def _owned(
+        self, tx: ReadTx, batch_id: str, user_id: str, essay_ids: Iterable[str] | None = None
+    ) -> tuple[list[EssayResultIds], int]:
+        """Return the essays of the teacher's batch, or these of them, and the version of its view."""
+        found = store.batch(tx, batch_id)
+        if found is None or found[0].user_id != user_id:
+            raise NotFound("There is no such batch.")
+        state, version = found
+        return views.essays(tx, batch_id, views.live(tx, state), essay_ids), version
 
     async def feed(self, user_id: str, after: str | None) -> FeedPage:
         """Return what came after a cursor. One of another epoch, or from the future, asks for a fresh snapshot."""
@@ -287,3 +306,10 @@ def _seq(after: str | None, epoch: int, kept: range) -> int | None:
     """Return the place that a cursor means in this epoch, if everything after it is kept."""
     theirs, _, seq = (after or "").partition(":")
     return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else None
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False

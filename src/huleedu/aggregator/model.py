@@ -122,5 +122,6 @@ def _standing(phases: Sequence[PhaseRow], state: PipelineState) -> tuple[EssaySt
     for status in (EssayStatus.CANCELLED, EssayStatus.PROCESSING):
         if any(row.status is status for row in current):
             return status, None
-    more_to_come = latest.run_id == state.run_id and not state.status.terminal
+    still = set(state.requested_pipelines) - {row.phase for row in current}
+    more_to_come = still and latest.run_id == state.run_id and not state.status.terminal
     return EssayStatus.PROCESSING if more_to_come else EssayStatus.COMPLETED, None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query
 
 from huleedu.contracts.batch import AggregatedBatchStatus, BatchClientStatus
+from huleedu.contracts.essay import EssayResultIds
 from huleedu.contracts.notice import FeedPage
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def routes(aggregator: Aggregator, rebuild: Rebuild) -> APIRouter:
     @router.get("/users/{user_id}/batches/{batch_id}/essays")
     async def essays(user_id: str, batch_id: str) -> dict[str, Any]:
         return await aggregator.essays(batch_id, user_id)
+
+    @router.get("/users/{user_id}/batches/{batch_id}/essays/{essay_id}")
+    async def essay(user_id: str, batch_id: str, essay_id: str) -> EssayResultIds:
+        return await aggregator.essay(batch_id, user_id, essay_id)
 
     @router.get("/users/{user_id}/feed")
     async def feed(user_id: str, after: str | None = None) -> FeedPage:

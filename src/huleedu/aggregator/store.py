@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     delete,
     exists,
     func,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from huleedu.aggregator.model import EssayRow, PhaseRow, blank
-from huleedu.contracts.batch import Attention, ProcessingPipelineState
+from huleedu.contracts.batch import Attention, BatchClientStatus, ProcessingPipelineState
 from huleedu.contracts.essay import EssayStatus
 from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import PhaseName
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from huleedu.aggregator.model import Counts
-    from huleedu.contracts.batch import BatchClientStatus
+    from huleedu.contracts.batch import PipelineState
     from huleedu.platform.db import ReadTx, Tx
 
 batch_status_view = Table(
@@ -131,6 +132,18 @@ generation = Table(
 VIEWS = (batch_status_view, essay_view, essay_phase_view)
 CURRENT = func.coalesce(select(generation.c.current).scalar_subquery(), 1)
 """The generation that is read, within a statement."""
+
+_TOLD = batch_status_view.c.ended_run.is_not_distinct_from(
+    func.json_extract(batch_status_view.c.pipeline_state, "$.run_id")
+)
+shown_status = case(
+    (
+        batch_status_view.c.status.in_([status.value for status in BatchClientStatus if status.terminal]) & ~_TOLD,
+        "processing",
+    ),
+    else_=batch_status_view.c.status,
+)
+"""The status as it is shown: a run goes on until its end has been told, which is when all its essays are heard of."""
 
 
 # -- generations
@@ -240,7 +253,7 @@ def batch_ids(tx: ReadTx, user_id: str, status: BatchClientStatus | None, before
     """Return the teacher's batches, newest first (ids grow with time), older than `before`."""
     mine = (batch_status_view.c.generation == CURRENT) & (batch_status_view.c.user_id == user_id)
     if status is not None:
-        mine &= batch_status_view.c.status == status.value
+        mine &= shown_status == status.value
     if before is not None:
         mine &= batch_status_view.c.batch_id < before
     statement = select(batch_status_view.c.batch_id).where(mine)
@@ -331,6 +344,15 @@ def counts(tx: ReadTx, batch_id: str, run_id: str | None) -> Counts:
     for row in tx.all(counted.group_by(*columns)):
         found.setdefault(PhaseName(row.phase), {})[EssayStatus(row.status)] = row.essays
     return found
+
+
+def waiting(tx: ReadTx, batch_id: str, state: PipelineState) -> set[str]:
+    """Return the essays that came through every phase of the run that they were handed to, but not through all."""
+    view = essay_phase_view.c
+    mine = (view.generation == CURRENT) & (view.batch_id == batch_id) & (view.run_id == state.run_id)
+    phases, through = func.count(), func.count().filter(view.status == EssayStatus.COMPLETED.value)
+    fewer = (phases == through) & (phases < len(state.requested_pipelines))
+    return set(tx.scalars(select(view.essay_id).where(mine).group_by(view.essay_id).having(fewer)))
 
 
 def essay_totals(tx: ReadTx, batch_id: str) -> tuple[int, int]:

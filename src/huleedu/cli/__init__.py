@@ -139,6 +139,14 @@ def doctor_command(data_dir: DataDir = None) -> None:
     raise typer.Exit(0 if sound else 1)
 
 
+@app.command("backup", epilog="Example: huleedu backup /var/backups/huleedu/monday --data-dir /var/lib/huleedu")
+def backup_command(
+    target: Annotated[Path, typer.Argument(help="A directory to be made, for the copy.")], data_dir: DataDir = None
+) -> None:
+    """Copy the data directory, while the server runs or not. The copy is a data directory itself."""
+    typer.echo(f"{admin.back_up(_settings(data_dir=data_dir).data_dir, target)} essays")
+
+
 @app.command("rebuild-view", epilog="Example: huleedu rebuild-view --page-size 100")
 def rebuild_view_command(
     page_size: Annotated[int, typer.Option(help="Batches asked for at a time.", min=1, max=1000)] = 500,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform as machine
+import shutil
 import sqlite3
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx2
 
 from huleedu import __version__
 from huleedu.platform.app import connect
-from huleedu.platform.embedded import CONTROL, DATABASE, Locked, locked, opened
+from huleedu.platform.embedded import BLOBS, CONTROL, DATABASE, Locked, locked, opened
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.migrate import migrate
 from huleedu.platform.settings import http_url
@@ -112,6 +115,45 @@ def migrate_database(settings: Settings) -> list[str]:
     """Bring the database up to date; return its revisions."""
     with locked(settings.data_dir):
         return migrate(settings.data_dir / DATABASE)
+
+
+def back_up(data_dir: Path, target: Path) -> int:
+    """Copy a data directory as it is at one moment, while it is used or not; return how many essays are in the copy.
+
+    The database first: a blob is there before a row names it, and goes only with its essay. What the copied rows do
+    not name stays out, so that no copy holds a text that nobody could erase.
+    """
+    if target.exists():
+        raise Usage(f"{target} is there already. Name a directory that is not.")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # of a back-up that was broken off
+        (part / BLOBS).mkdir(mode=0o700, parents=True)
+        part.chmod(0o700)
+        (part / DATABASE).touch(mode=0o600)
+        with closing(sqlite3.connect(f"{(data_dir / DATABASE).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("VACUUM INTO ?", (str(part / DATABASE),))
+        with closing(sqlite3.connect(part / DATABASE)) as database:
+            essays = database.execute("SELECT batch_id || '/' || essay_id FROM essay").fetchall()
+        for (essay,) in essays:
+            _copy(data_dir / BLOBS / essay, part / BLOBS / essay)
+        os.sync()
+        part.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise Usage(f"Cannot back up {data_dir} to {target}: {error}.") from error
+    return len(essays)
+
+
+def _copy(blobs: Path, target: Path) -> None:
+    """Copy the blobs below this directory; one that is deleted meanwhile, or not whole yet, belongs to no copy."""
+    for folder, _, names in os.walk(blobs):
+        place = target / Path(folder).relative_to(blobs)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if not name.startswith("."):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(Path(folder, name), place / name)
 
 
 @dataclass(frozen=True, slots=True)

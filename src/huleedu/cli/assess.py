@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import gc
 import json
 import mimetypes
@@ -22,8 +21,9 @@ from rich.text import Text
 
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES
-from huleedu.contracts.phase import PhaseName
+from huleedu.contracts.phase import Language, PhaseName
 from huleedu.gateway.accounts import LOCAL
+from huleedu.gateway.exports import Cell, as_csv
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
 from huleedu.platform.embedded import opened
@@ -33,14 +33,11 @@ from huleedu.services import build_all
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from huleedu.contracts.phase import Language
     from huleedu.platform.settings import Settings
 
 POLL_SECONDS = 0.2
 UPLOAD_AT_ONCE = 20
 UPLOAD_SECONDS = 600.0
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,20 +222,12 @@ def _write(order: Order, report: dict[str, Any]) -> None:
     if order.csv_file:
         figures = [_figures(essay) for essay in report["essays"]]
         names = list(dict.fromkeys(name for found in figures for name in found))
-        with order.csv_file.open("w", encoding="utf-8-sig", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file_name", "status", "error", *names])
-            for essay, found in zip(report["essays"], figures, strict=True):
-                error = essay.get("error", {}).get("code", "")
-                row = [_safe(essay["file_name"]), essay["status"], error, *(found.get(name, "") for name in names)]
-                writer.writerow(row)
-            for item in report["refused"]:
-                writer.writerow([_safe(item["file_name"]), "refused", item["code"], *("" for _ in names)])
-
-
-def _safe(text: str) -> str:
-    """Return the text so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+        rows: list[list[Cell]] = [
+            [essay["file_name"], essay["status"], essay.get("error", {}).get("code"), *map(found.get, names)]
+            for essay, found in zip(report["essays"], figures, strict=True)
+        ]
+        rows += [[item["file_name"], "refused", item["code"], *(None for _ in names)] for item in report["refused"]]
+        order.csv_file.write_bytes(as_csv(["file_name", "status", "error", *names], rows, Language.EN))
 
 
 def plain(text: str) -> Text:

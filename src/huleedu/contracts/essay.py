@@ -67,7 +67,7 @@ class EssayContentProvisionedV1(Event):
 
 
 class EssayValidationFailedV1(Event):
-    """A file was refused; what it was called is told to whoever sent it, and kept nowhere."""
+    """A file was refused; what it was called is told to whoever sent it, and kept in no view and no message."""
 
     code: RefusalCode
 

@@ -11,7 +11,7 @@ from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
 from huleedu.gateway.headers import Headers
 from huleedu.gateway.page import Page, described
-from huleedu.gateway.routes import account, batches, essays, frames, pipelines, session
+from huleedu.gateway.routes import account, batches, essays, frames, pipelines, results, session
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
 
@@ -35,7 +35,7 @@ def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live)
     """Return the application that the outside world talks to."""
     app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
     app.state.access = access
-    routers = [resource.routes(gateway) for resource in (batches, essays, pipelines)]
+    routers = [resource.routes(gateway) for resource in (batches, essays, pipelines, results)]
     for router in (session.routes(accounts, access), account.routes(accounts), *routers):
         app.include_router(router)
     app.webhooks.include_router(frames.routes())

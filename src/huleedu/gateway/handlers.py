@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
+from anyio import to_thread
 from sqlalchemy import select
 
 from huleedu.contracts.batch import (
@@ -22,17 +21,21 @@ from huleedu.contracts.batch import (
     ClientBatchPipelineRequestV1,
     ProcessingPipelineState,
 )
-from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView
+from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView, RefusalCode, StoredEssay, UploadItem
 from huleedu.contracts.phase import PhaseName
-from huleedu.gateway import store
+from huleedu.gateway import exports, store
+from huleedu.gateway.answers import Answers, Asked
 from huleedu.platform.context import current, new_id
-from huleedu.platform.errors import Conflict, NotFound, Unavailable, Unprocessable
+from huleedu.platform.errors import Conflict, NotFound, Unavailable
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from datetime import datetime
+    from uuid import UUID
 
+    from huleedu.contracts.phase import Language
     from huleedu.gateway.accounts import Teacher
+    from huleedu.gateway.answers import Upload
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
 
@@ -49,10 +52,13 @@ class Gateway:
         self._db = platform.db
         self._blobs = platform.blobs
         self._clock = platform.clock
+        self._answers = Answers(platform.db)
         self._peers = platform.peers
         self._orchestrator = platform.peer("orchestrator")
         self._files = platform.peer("files")
         self._aggregator = platform.peer("aggregator")
+        # A workbook is made in memory: one at a time, and few of its blobs are read at once.
+        self._workbook, self._reading = asyncio.Semaphore(1), asyncio.Semaphore(8)
 
     # -- batches
 
@@ -60,7 +66,8 @@ class Gateway:
         """Register a batch. Under an idempotency key, the same request again means the same batch."""
         batch_id = str(new_id())
         answer = {"batch_id": batch_id, "status": BatchClientStatus.PENDING_CONTENT.value}
-        answer = await self._once(teacher, "batches", key, draft.model_dump_json(), lambda _tx, _id: answer)
+        asked = Asked(teacher.user_id, "batches", key)
+        answer = await self._answers.once(asked, draft.model_dump_json(), lambda _tx, _id: answer)
         registration = BatchRegistrationRequestV1(
             batch_id=answer["batch_id"], teacher_name=teacher.name, user_id=teacher.user_id, **draft.model_dump()
         )
@@ -95,47 +102,71 @@ class Gateway:
         await self._orchestrator.ask("PATCH", f"/internal/v1/batches/{batch_id}", json=changes)
         return await self.status(teacher, batch_id)
 
-    async def erase(self, batch_id: str) -> bool:
+    async def erase(self, teacher: Teacher, batch_id: str) -> bool:
         """Erase a batch; return whether it is gone everywhere."""
         told = await self._orchestrator.ask("DELETE", f"/internal/v1/batches/{batch_id}")
+        await self._db.write(lambda tx: store.erase_answers(tx, teacher.user_id, batch_id))
         return bool(told["erased"])
 
     # -- essays
 
-    async def upload(self, teacher: Teacher, batch_id: str, content_type: str, body: AsyncIterator[bytes]) -> Any:  # noqa: ANN401 -- the answer as it came
-        """Hand an upload on to files, as it streams in."""
+    async def upload(self, teacher: Teacher, batch_id: str, upload: Upload, key: str | None) -> Any:  # noqa: ANN401 -- JSON
+        """Hand an upload on to files, as it streams in. Under a key, the same again gets the same answer."""
+        asked = Asked(teacher.user_id, f"{batch_id}/essays", key)
+        if known := await self._answers.of_upload(asked, upload):
+            return known
         state = await self._owned(teacher, batch_id)
         if state.status is BatchClientStatus.PROCESSING:
             raise Conflict("The batch is being assessed. Add files when it is done, or cancel it.", code="PROCESSING")
-        return await self._files.ask(
+        since = await self._answers.begin(asked) if key else None
+        told = await self._files.ask(
             "POST",
             f"/internal/v1/batches/{batch_id}/essays",
             retry=False,
-            content=body,
-            headers={"content-type": content_type},
+            content=upload,
+            headers={"content-type": upload.content_type},
             timeout=UPLOAD_SECONDS,
         )
+        if since is None:
+            return told
+        return await self._answers.end(asked, upload, {"items": await self._recognized(batch_id, told["items"], since)})
+
+    async def _recognized(self, batch_id: str, items: list[dict[str, Any]], since: datetime) -> list[dict[str, Any]]:
+        """Say that a file is stored which another attempt of the same upload has stored, and which is refused now."""
+        twins = [item for item in items if item.get("code") == RefusalCode.DUPLICATE]
+        if not twins:
+            return items
+        told = await self._files.ask("POST", "/internal/v1/essays:query", json={"batch_ids": [batch_id]})
+        essays = [StoredEssay.model_validate(item) for item in told["items"]]
+        ours = {item["essay_id"] for item in items}
+        for essay in (essay for essay in essays if essay.created_at >= since and essay.essay_id not in ours):
+            for twin in (twin for twin in twins if twin["file_name"] == essay.file_name and not twin["essay_id"]):
+                stored = UploadItem(file_name=essay.file_name, status="stored", essay_id=essay.essay_id)
+                twin.update(stored.model_dump(mode="json"))
+                break
+        return items
 
     async def remove_essay(self, teacher: Teacher, batch_id: str, essay_id: str) -> None:
         """Take an essay out."""
         await self._owned(teacher, batch_id)
         await self._files.ask("DELETE", f"/internal/v1/batches/{batch_id}/essays/{essay_id}", retry=False)
+        await self._db.write(lambda tx: store.erase_answers(tx, teacher.user_id, batch_id, essay_id))
 
     async def essays(self, teacher: Teacher, batch_id: str) -> dict[str, Any]:
-        """Return the batch's essays."""
+        """Return the batch's essays, with the version and the feed position that this is valid at."""
         told = await self._essays(teacher, batch_id)
-        return {"items": [EssayView.model_validate(item) for item in told["items"]], "live_cursor": told["live_cursor"]}
+        return {**told, "items": [EssayView.model_validate(item) for item in told["items"]]}
 
     async def essay(self, teacher: Teacher, batch_id: str, essay_id: str) -> EssayDetail:
         """Return one essay with its text and results."""
-        for item in (await self._essays(teacher, batch_id))["items"]:
-            if item["essay_id"] == essay_id:
-                with suppress(KeyError):  # its blobs go before its view does
-                    return await self._detail(EssayResultIds.model_validate(item))
+        found = await self._essays(teacher, batch_id, f"/{essay_id}")
+        with suppress(KeyError):  # its blobs go before its view does
+            return await self._detail(EssayResultIds.model_validate(found))
         raise NotFound("There is no such essay in this batch.")
 
-    async def _essays(self, teacher: Teacher, batch_id: str) -> Any:  # noqa: ANN401 -- JSON
-        return await self._aggregator.ask("GET", f"/internal/v1/users/{teacher.user_id}/batches/{batch_id}/essays")
+    async def _essays(self, teacher: Teacher, batch_id: str, which: str = "") -> Any:  # noqa: ANN401 -- JSON
+        path = f"/internal/v1/users/{teacher.user_id}/batches/{batch_id}/essays{which}"
+        return await self._aggregator.ask("GET", path)
 
     async def _detail(self, essay: EssayResultIds) -> EssayDetail:
         text = (await self._blobs.get(essay.text_storage_id)).decode()
@@ -144,16 +175,40 @@ class Gateway:
         whole = {"text": text, "corrected_text": corrected, "results": results}
         return EssayDetail.model_validate(essay.model_dump() | whole)
 
+    # -- results
+
+    async def as_csv(self, teacher: Teacher, batch_id: str, language: Language) -> tuple[str | None, bytes]:
+        """Return the batch's title, and the measures of its essays."""
+        title = (await self.status(teacher, batch_id)).title
+        listed = (await self.essays(teacher, batch_id))["items"]
+        return title, await to_thread.run_sync(exports.results_csv, listed, language)
+
+    async def as_xlsx(self, teacher: Teacher, batch_id: str, language: Language) -> tuple[str | None, bytes]:
+        """Return the batch's title, and a workbook with the measures of its essays and all their corrections."""
+        title = (await self.status(teacher, batch_id)).title
+        listed = (await self._essays(teacher, batch_id))["items"]
+        async with self._workbook:
+            found = await asyncio.gather(*(self._checked(EssayResultIds.model_validate(item)) for item in listed))
+            checked = [essay for essay in found if essay]
+            return title, await to_thread.run_sync(exports.results_xlsx, checked, language)
+
+    async def _checked(self, essay: EssayResultIds) -> tuple[EssayView, bytes] | None:
+        """Return an essay with what its spell check found; None if its blobs are gone, as its view will be."""
+        blob_id = essay.result_ids.get(PhaseName.SPELLCHECK)
+        async with self._reading:
+            with suppress(KeyError):
+                return essay, await self._blobs.get(blob_id) if blob_id else b""
+        return None
+
     # -- pipelines
 
     async def start(self, teacher: Teacher, batch_id: str, requested: str | None, key: str | None) -> dict[str, Any]:
         """Command a pipeline to be run; without one, the last one again. The run's id is the command's event id."""
-        route, body = f"{batch_id}/pipelines", json.dumps(requested)
-        known = await self._answered(teacher, route, key, body)
-        if known is not None:
+        asked, body = Asked(teacher.user_id, f"{batch_id}/pipelines", key), json.dumps(requested)
+        if known := await self._answers.known(asked, body):
             return known
-        asked = {"requested_pipeline": requested}
-        checked = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/start:check", json=asked)
+        wanted = {"requested_pipeline": requested}
+        checked = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/start:check", json=wanted)
 
         def command(tx: Tx, run_id: UUID) -> dict[str, Any]:
             correlation_id = current().correlation_id or run_id
@@ -168,23 +223,27 @@ class Gateway:
             answer = {"batch_id": batch_id, "run_id": str(run_id), "status": "accepted"}
             return answer | {"correlation_id": str(correlation_id)}
 
-        return await self._once(teacher, route, key, body, command)
+        return await self._answers.once(asked, body, command)
 
-    async def cancel(self, teacher: Teacher, batch_id: str, run_id: str | None) -> dict[str, Any]:
+    async def cancel(self, teacher: Teacher, batch_id: str, run_id: str | None, key: str | None) -> dict[str, Any]:
         """Command a run to be stopped: the one given, which may still be on its way, or the one under way."""
+        asked, body = Asked(teacher.user_id, f"{batch_id}/cancel", key), json.dumps(run_id)
+        if known := await self._answers.known(asked, body):
+            return known
         if run_id is None:
             told = await self._orchestrator.ask("POST", f"/internal/v1/batches/{batch_id}/cancel:check")
             run_id = str(told["run_id"])
         else:
             await self._owned(teacher, batch_id)
         message = BatchPipelineCancelRequestedV1(batch_id=batch_id, run_id=run_id, user_id=teacher.user_id)
-        await self._db.write(lambda tx: log_store.append(tx, [message]))
-        return {
-            "batch_id": batch_id,
-            "run_id": run_id,
-            "status": "accepted",
-            "correlation_id": str(current().correlation_id),
-        }
+        answer = {"batch_id": batch_id, "run_id": run_id, "status": "accepted"}
+        answer |= {"correlation_id": str(current().correlation_id)}
+
+        def command(tx: Tx, _minted: UUID) -> dict[str, Any]:
+            log_store.append(tx, [message])
+            return answer
+
+        return await self._answers.once(asked, body, command)
 
     # -- shared
 
@@ -209,45 +268,3 @@ class Gateway:
         if told["user_id"] != teacher.user_id:
             raise NotFound("There is no such batch.")
         return ProcessingPipelineState.model_validate(told)
-
-    async def _answered(self, teacher: Teacher, route: str, key: str | None, body: str) -> dict[str, Any] | None:
-        if key is None:
-            return None
-        row = await self._db.read(lambda tx: store.answered(tx, teacher.user_id, route, key))
-        return _same(row, body)
-
-    async def _once(
-        self,
-        teacher: Teacher,
-        route: str,
-        key: str | None,
-        body: str,
-        act: Callable[[Tx, UUID], dict[str, Any]],
-    ) -> dict[str, Any]:
-        """Act once under this key, in the transaction that keeps the answer, or return what was answered before."""
-        minted = new_id()
-
-        def once(tx: Tx) -> dict[str, Any]:
-            known = _same(store.answered(tx, teacher.user_id, route, key), body) if key else None
-            if known is not None:
-                return known
-            answer = act(tx, minted)
-            if key:
-                row = {"user_id": teacher.user_id, "route": route, "key": key, "body_hash": _hash(body)}
-                store.remember_answer(tx, {**row, "answer": json.dumps(answer)})
-            return answer
-
-        return await self._db.write(once)
-
-
-def _same(row: Any, body: str) -> dict[str, Any] | None:  # noqa: ANN401 -- a row of idempotency, or None
-    if row is None:
-        return None
-    if row.body_hash != _hash(body):
-        raise Unprocessable("This Idempotency-Key was used for another request; use a new one.", code="KEY_REUSED")
-    answer: dict[str, Any] = json.loads(row.answer)
-    return answer
-
-
-def _hash(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()

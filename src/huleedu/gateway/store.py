@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
+    from huleedu.gateway.answers import Asked
     from huleedu.platform.db import ReadTx, Tx
 
 account = Table(
@@ -118,15 +119,34 @@ def _in_force(tx: ReadTx) -> ColumnElement[bool]:
     return or_(credential.c.expires_at.is_(None), credential.c.expires_at > tx.now)
 
 
-def answered(tx: ReadTx, user_id: str, route: str, key: str) -> Any:  # noqa: ANN401 -- a row of idempotency, or None
-    """Return what was answered under this key."""
-    same = (idempotency.c.user_id == user_id) & (idempotency.c.route == route) & (idempotency.c.key == key)
-    return tx.first(select(idempotency).where(same))
+def answered(tx: ReadTx, asked: Asked) -> Any:  # noqa: ANN401 -- a row of idempotency, or None
+    """Return what was answered under this key; the answer is empty while it is worked out."""
+    return tx.first(select(idempotency).where(_under(asked)))
 
 
-def remember_answer(tx: Tx, row: dict[str, str]) -> None:
-    """Keep an answer for whoever asks the same again."""
-    tx.execute(insert(idempotency).values(at=tx.now, **row))
+def begin_answer(tx: Tx, asked: Asked) -> datetime:
+    """Note that something is asked under this key; return when that was for the first time."""
+    row = {"user_id": asked.user_id, "route": asked.route, "key": asked.key, "body_hash": "", "answer": ""}
+    tx.execute(insert(idempotency).values(at=tx.now, **row).on_conflict_do_nothing())
+    first: datetime = tx.scalar(select(idempotency.c.at).where(_under(asked)))
+    return first
+
+
+def keep_answer(tx: Tx, asked: Asked, body_hash: str, answer: str) -> None:
+    """Keep an answer for whoever asks the same again, unless there is one or the question has been erased."""
+    unanswered = _under(asked) & (idempotency.c.answer == "")
+    tx.execute(update(idempotency).where(unanswered).values(body_hash=body_hash, answer=answer))
+
+
+def erase_answers(tx: Tx, user_id: str, batch_id: str, mentioned: str = "") -> None:
+    """Delete what was answered about a batch, or those answers that mention one of its essays."""
+    about = (idempotency.c.user_id == user_id) & idempotency.c.route.startswith(f"{batch_id}/", autoescape=True)
+    tx.execute(delete(idempotency).where(about, idempotency.c.answer.contains(mentioned, autoescape=True)))
+
+
+def _under(asked: Asked) -> ColumnElement[bool]:
+    there = idempotency.c
+    return (there.user_id == asked.user_id) & (there.route == asked.route) & (there.key == asked.key)
 
 
 def forget_answers(tx: Tx, before: datetime) -> None:

@@ -54,28 +54,42 @@ export function onceKey(): string {
   return crypto.randomUUID()
 }
 
-/** Upload files, telling how much of them has left (0 to 1): the one thing that `fetch` does not tell. */
+/** A file that lies beside the page. */
+export async function beside(path: string): Promise<Response> {
+  const response = await fetch(path).catch(() => {
+    throw new Problem(0, AWAY, '')
+  })
+  if (!response.ok) throw await problem(response)
+  return response
+}
+
+/** Upload files, telling how many bytes of them have left: the one thing that `fetch` does not tell. */
 export function upload(
   batchId: string,
   files: readonly File[],
-  left: (share: number) => void,
+  key: string,
+  left: (bytes: number) => void,
 ): Promise<UploadOutcome> {
   const form = new FormData()
   for (const file of files) form.append('files', file, file.name)
   const request = new XMLHttpRequest()
   request.open('POST', `/v1/batches/${batchId}/essays`)
-  request.setRequestHeader('Idempotency-Key', onceKey())
+  request.setRequestHeader('Idempotency-Key', key)
   request.upload.onprogress = (event) => {
-    if (event.lengthComputable) left(event.loaded / event.total)
+    left(event.loaded)
   }
   return new Promise((resolve, reject) => {
     request.onerror = () => {
       reject(new Problem(0, AWAY, ''))
     }
     request.onload = () => {
-      const response = new Response(request.responseText, { status: request.status })
-      if (response.ok) resolve(JSON.parse(request.responseText) as UploadOutcome)
-      else void problem(response).then(reject)
+      const wait = request.getResponseHeader('retry-after')
+      const headers = wait ? { 'retry-after': wait } : {}
+      const response = new Response(request.responseText, { status: request.status, headers })
+      void (response.ok ? response.json() : problem(response).then((told) => Promise.reject(told))).then(
+        resolve as (told: unknown) => void,
+        reject,
+      )
     }
     request.send(form)
   })

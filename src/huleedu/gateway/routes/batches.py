@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from huleedu.contracts.batch import BatchClientStatus, BatchDetail, BatchDraft, BatchPatch, BatchStatus
 from huleedu.contracts.envelope import Fact
 from huleedu.gateway.routes.common import Asking, IdempotencyKey, Page, problems
+from huleedu.gateway.routes.tags import Shown, unchanged
 from huleedu.platform.context import current
 
 if TYPE_CHECKING:
@@ -46,14 +47,9 @@ def routes(gateway: Gateway) -> APIRouter:
         return await gateway.batch(batch_id)
 
     @router.get("/{batch_id}/status", responses=problems(404), response_model=BatchStatus)
-    async def get_status(
-        teacher: Asking,
-        batch_id: str,
-        response: Response,
-        if_none_match: Annotated[str | None, Header()] = None,
-    ) -> Any:  # noqa: ANN401 -- filtered to the response model
+    async def get_status(teacher: Asking, batch_id: str, response: Response, shown: Shown = None) -> Any:  # noqa: ANN401 -- filtered to the response model
         found = await gateway.status(teacher, batch_id)
-        return _unchanged(found, response, if_none_match) or found
+        return unchanged(response, found.live_cursor, found.version, shown) or found
 
     @router.patch("/{batch_id}", responses=problems(404, 409, 422), response_model=BatchStatus)
     async def amend_batch(teacher: Asking, batch_id: str, patch: BatchPatch) -> Any:  # noqa: ANN401 -- as above
@@ -61,16 +57,6 @@ def routes(gateway: Gateway) -> APIRouter:
 
     @router.delete("/{batch_id}", status_code=202, responses=problems(404, 409) | {204: {"description": "Erased"}})
     async def delete_batch(teacher: Asking, batch_id: str) -> Response:
-        del teacher  # the orchestrator is told by the bound context who asks
-        return Response(status_code=204 if await gateway.erase(batch_id) else 202)
+        return Response(status_code=204 if await gateway.erase(teacher, batch_id) else 202)
 
     return router
-
-
-def _unchanged(found: BatchStatus, response: Response, shown: str | None) -> Response | None:
-    """Tag the answer with the view's version; return what is answered to a client that has this very one."""
-    if not found.version:  # no view yet: what the orchestrator says may change without a version
-        return None
-    etag = f'"{found.live_cursor.partition(":")[0]}.{found.version}"'
-    response.headers["ETag"] = etag
-    return Response(status_code=304, headers={"ETag": etag}) if shown == etag else None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 
 from huleedu.contracts.essay import EssayDetail, EssayView, UploadOutcome
-from huleedu.gateway.routes.common import Asking, Page, problems
+from huleedu.gateway.answers import Upload
+from huleedu.gateway.routes.common import Asking, IdempotencyKey, Page, problems
+from huleedu.gateway.routes.tags import Shown, unchanged
 
 if TYPE_CHECKING:
     from huleedu.gateway.handlers import Gateway
@@ -39,13 +41,16 @@ def routes(gateway: Gateway) -> APIRouter:
         openapi_extra=UPLOAD,
         response_model=UploadOutcome,
     )
-    async def upload_essays(teacher: Asking, batch_id: str, request: Request) -> Any:  # noqa: ANN401 -- as it came
-        content_type = request.headers.get("content-type", "")
-        return await gateway.upload(teacher, batch_id, content_type, request.stream())
+    async def upload_essays(
+        teacher: Asking, batch_id: str, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Any:  # noqa: ANN401 -- as it came
+        upload = Upload(request.headers.get("content-type", ""), request.stream())
+        return await gateway.upload(teacher, batch_id, upload, idempotency_key)
 
     @router.get("", responses=problems(404), response_model=Page[EssayView])
-    async def list_essays(teacher: Asking, batch_id: str) -> Any:  # noqa: ANN401 -- filtered to the response model
-        return await gateway.essays(teacher, batch_id)
+    async def list_essays(teacher: Asking, batch_id: str, response: Response, shown: Shown = None) -> Any:  # noqa: ANN401 -- filtered to the response model
+        found = await gateway.essays(teacher, batch_id)
+        return unchanged(response, found["live_cursor"], found["version"], shown) or found
 
     @router.get("/{essay_id}", responses=problems(404))
     async def get_essay(teacher: Asking, batch_id: str, essay_id: str) -> EssayDetail:

@@ -49,9 +49,14 @@ def routes(gateway: Gateway) -> APIRouter:
         )
 
     @router.post("/cancel", status_code=202, responses=problems(404, 409, 422))
-    async def cancel_pipeline(teacher: Asking, batch_id: str, asked: CancelRequest | None = None) -> Accepted:
+    async def cancel_pipeline(
+        teacher: Asking,
+        batch_id: str,
+        asked: CancelRequest | None = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Accepted:
         run_id = str(asked.run_id) if asked and asked.run_id else None
-        return Accepted.model_validate(await gateway.cancel(teacher, batch_id, run_id))
+        return Accepted.model_validate(await gateway.cancel(teacher, batch_id, run_id, idempotency_key))
 
     @router.post("/retry", status_code=202, responses=problems(404, 409))
     async def retry_pipeline(teacher: Asking, batch_id: str, idempotency_key: IdempotencyKey = None) -> Accepted:

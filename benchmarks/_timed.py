@@ -1,0 +1,48 @@
+"""The database with its commits timed, and the embedded platform on it."""
+
+import gc
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from huleedu.platform.app import Platform
+from huleedu.platform.clock import SystemClock
+from huleedu.platform.db import Db
+from huleedu.platform.embedded import opened
+from huleedu.platform.log.embedded import EmbeddedLog
+from huleedu.platform.settings import Settings
+
+
+class Timed(Db):
+    """Counts the transactions, and notes when what a body returned was committed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, SystemClock())
+        self.transactions = 0
+        self.committed: list[tuple[float, Any]] = []
+
+    @override
+    def _commit_group(self, connection: Any, job: Any) -> Any:
+        done = super()._commit_group(connection, job)
+        now = time.perf_counter()
+        self.transactions += 1
+        self.committed += [(now, job.result) for job in done[0]]
+        return done
+
+
+@asynccontextmanager
+async def platform() -> AsyncIterator[tuple[Platform, Timed]]:
+    """Open the embedded platform on an empty data directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with opened(Settings(data_dir=Path(directory))) as whole:
+            timed = Timed(whole.db.path)
+            await timed.start()
+            gc.freeze()  # as `huleedu serve` does
+            yield replace(whole, db=timed, log=EmbeddedLog(timed)), timed
+            await timed.close()

@@ -1,0 +1,116 @@
+"""What happens under an open page: reloads, other tabs, no network, a server that is killed, another teacher."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.served import Served, served
+from tests.browser.stage import CLASS, Stage, ask, class_of, origin
+
+
+def open_class(page: Page, batch_id: str) -> None:
+    page.goto(f"{origin(page)}/batches/{batch_id}")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+def badge(page: Page, text: str) -> None:
+    expect(page.locator("h1 ~ p .badge")).to_have_text(text)
+
+
+def test_a_page_reloaded_in_the_middle_shows_the_truth(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        open_class(page, class_of(page, start=False))
+        page.get_by_role("button", name="Check the essays").click()
+        page.locator(".essay .badge", has_text=re.compile("In progress|Done")).first.wait_for()
+        page.reload()
+        badge(page, "Done")
+        expect(page.locator(".essay .badge")).to_have_text(["Done"] * 12)
+
+
+def test_two_tabs_tell_the_same(stage: Stage, anna: str) -> None:
+    with stage.context(signed_in=anna) as context:
+        one, two = context.new_page(), context.new_page()
+        for page in (one, two):
+            page.goto(stage.server.url)
+        batch_id = class_of(one, start=False)
+        open_class(one, batch_id)
+        open_class(two, batch_id)
+        one.get_by_role("button", name="Check the essays").click()
+        for page in (two, one):
+            badge(page, "Done")
+            expect(page.locator(".essay .badge")).to_have_text(["Done"] * 12)
+        two.goto(stage.server.url)
+        expect(two.locator("li .badge")).to_have_text("Done")
+        ask(one, "DELETE", f"/batches/{batch_id}")
+        expect(two.locator("li .badge")).to_have_count(0)
+        expect(one.get_by_role("heading", level=1)).to_have_text("This class has been deleted")
+
+
+def test_offline_and_back(stage: Stage, anna: str) -> None:
+    with stage.context(signed_in=anna) as context:
+        page, other = context.new_page(), stage.browser.new_context(storage_state=context.storage_state())
+        page.goto(stage.server.url)
+        batch_id = class_of(page, start=False)
+        open_class(page, batch_id)
+        context.set_offline(True)
+        page.evaluate("window.dispatchEvent(new Event('offline'))")
+        expect(page.get_by_text(re.compile("Offline since")).first).to_be_visible()
+        elsewhere = other.new_page()
+        elsewhere.goto(stage.server.url)
+        ask(elsewhere, "POST", f"/batches/{batch_id}/pipelines", {"requested_pipeline": "all"})
+        elsewhere.goto(f"{stage.server.url}/batches/{batch_id}")
+        badge(elsewhere, "Done")
+        badge(page, "Ready to start")
+        context.set_offline(False)
+        badge(page, "Done")
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        other.close()
+
+
+def test_the_server_is_killed_and_started_again_under_the_page(stage: Stage, tmp_path: Path) -> None:
+    data_dir = tmp_path / "own"
+    server = Served(data_dir)
+    port = server.url.rpartition(":")[2]
+    own = Stage(server, data_dir, stage.browser)
+    try:
+        with own.page(signed_in="anna@school.se") as page:
+            open_class(page, class_of(page, start=False))
+            page.get_by_role("button", name="Check the essays").click()
+            page.locator(".essay .badge", has_text=re.compile("In progress|Done")).first.wait_for()
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.ended()
+            expect(page.get_by_text(re.compile("Offline since")).first).to_be_visible()
+            with served(data_dir, "--port", port):
+                badge(page, "Done")
+                expect(page.get_by_text("Live", exact=True)).to_be_visible()
+                expect(page.locator(".essay .badge")).to_have_text(["Done"] * 12)
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def test_another_teacher_finds_nothing_at_these_addresses(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        batch_id = class_of(page, CLASS[4:5], title="Nobody else's", start=False)
+        essay_id = ask(page, "GET", f"/batches/{batch_id}/essays")
+        stored = essay_id["items"][0]["essay_id"] if essay_id["items"] else "unknown"
+    with stage.page(signed_in=f"bo.{anna}") as page:
+        expect(page.get_by_role("button", name="Try it with a sample class")).to_be_visible()
+        for path in ("", "/results", f"/essays/{stored}"):
+            page.goto(f"{stage.server.url}/batches/{batch_id}{path}")
+            expect(page.get_by_role("alert").or_(page.get_by_text("not in the class any more"))).to_be_visible()
+            assert "Nobody else's" not in page.content()
+            assert CLASS[4].name not in page.content()
+
+
+def test_signing_out_in_one_tab_shuts_the_other(stage: Stage, anna: str) -> None:
+    with stage.context(signed_in=anna) as context:
+        one, two = context.new_page(), context.new_page()
+        two.goto(stage.server.url)
+        expect(two.get_by_text("Live", exact=True)).to_be_visible()
+        one.goto(f"{stage.server.url}/account")
+        one.get_by_role("main").get_by_role("button", name="Sign out", exact=True).click()
+        two.wait_for_url(re.compile("/sign-in"))

@@ -1,0 +1,140 @@
+"""The whole way, as a teacher goes it: by mouse, by keyboard, and by the sample class."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import openpyxl
+from playwright.sync_api import Download, Page, expect
+
+from tests.browser.stage import CLASS, Stage, ask
+
+
+def heading(page: Page, name: str) -> None:
+    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
+
+
+def done(page: Page) -> None:
+    expect(page.locator("h1 ~ p .badge")).to_have_text("Done")
+
+
+def saved(page: Page, name: str, folder: Path) -> Path:
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=name).click()
+    download: Download = waiting.value
+    path = folder / download.suggested_filename
+    download.save_as(path)
+    return path
+
+
+def test_from_the_link_to_the_export(stage: Stage, anna: str, tmp_path: Path) -> None:
+    picture = tmp_path / "scan.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    with stage.context() as context:
+        page = context.new_page()
+        page.goto(stage.link(anna))
+        page.wait_for_url(f"{stage.server.url}/")
+        assert "#" not in page.url, "the secret stays in the address"
+        page.get_by_role("link", name="New class").first.click()
+        page.get_by_label("Name of the class").fill("=A place, 9B")
+        page.locator("input[type=file]").set_input_files([*CLASS, picture])
+        page.get_by_role("button", name="Make the class and upload 13 files").click()
+        expect(page.get_by_text("1 file was refused")).to_be_visible()
+        expect(page.get_by_text("The file is a picture. Upload the essay as typed text")).to_be_visible()
+        page.get_by_role("link", name="Go to the class").click()
+        heading(page, "=A place, 9B")
+        page.get_by_role("button", name="Check the essays").click()
+        expect(page.get_by_role("progressbar").first).to_be_visible()
+        done(page)
+        expect(page.locator(".essay .badge")).to_have_text(["Done"] * 12)
+
+        page.get_by_role("link", name="See the results").click()
+        heading(page, "Results =A place, 9B")
+        expect(page.get_by_text("12 of 12 essays shown")).to_be_visible()
+        words = page.get_by_role("columnheader", name=re.compile("Words")).first
+        words.get_by_role("button").click()
+        expect(words).to_have_attribute("aria-sort", re.compile("ascending|descending"))
+        rows = list(csv.reader(io.StringIO(saved(page, "CSV", tmp_path).read_text("utf-8-sig"))))
+        assert len(rows) == 13
+        book = openpyxl.load_workbook(saved(page, "Excel", tmp_path))
+        assert len(book.sheetnames) == 2
+        assert book.worksheets[0].max_row == 13
+
+        page.get_by_role("link", name="Tuva.txt").click()
+        heading(page, "Tuva.txt")
+        assert page.get_by_role("button", name=re.compile("Spelling")).count() > 5
+        page.keyboard.press("n")
+        expect(page.get_by_text(re.compile(r"^Remark 1 of \d+"))).to_be_visible()
+        page.get_by_role("button", name="Next essay").or_(page.get_by_role("link", name="Next essay")).click()
+        expect(page.get_by_role("heading", level=1)).not_to_have_text("Tuva.txt")
+
+
+def test_the_link_works_once(stage: Stage, anna: str) -> None:
+    link = stage.link(anna)
+    with stage.context() as first:
+        page = first.new_page()
+        page.goto(link)
+        page.wait_for_url(f"{stage.server.url}/")
+    with stage.context() as second:
+        page = second.new_page()
+        page.goto(link)
+        expect(page.get_by_role("alert")).to_contain_text("has been used already")
+
+
+def test_the_sample_class(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        page.get_by_role("button", name="Try it with a sample class").click()
+        heading(page, "Sample class 9B")
+        expect(page.locator(".essay")).to_have_count(12)
+        page.get_by_role("button", name="Check the essays").click()
+        done(page)
+
+
+def test_by_keyboard_alone(stage: Stage, anna: str) -> None:
+    password = "a long password of mine"
+    with stage.page(signed_in=anna) as page:
+        ask(page, "PUT", "/me/password", {"password": password})
+    with stage.context() as context:
+        page = context.new_page()
+        page.goto(f"{stage.server.url}/sign-in")
+        page.get_by_label("E-mail").wait_for()
+        _tab_to(page, "E-mail")
+        page.keyboard.type(anna)
+        _tab_to(page, "Password")
+        page.keyboard.type(password)
+        page.keyboard.press("Enter")
+        heading(page, "Your classes")
+        _tab_to(page, "New class")
+        page.keyboard.press("Enter")
+        heading(page, "New class")
+        _tab_to(page, "Name of the class")
+        page.keyboard.type("By keyboard")
+        _tab_to(page, "Choose files")
+        with page.expect_file_chooser() as waiting:
+            page.keyboard.press("Enter")
+        waiting.value.set_files(CLASS[4:6])
+        _tab_to(page, "Make the class and upload 2 files")
+        page.keyboard.press("Enter")
+        heading(page, "By keyboard")
+        _tab_to(page, "Check the essays")
+        page.keyboard.press("Enter")
+        done(page)
+        _tab_to(page, "See the results")
+        page.keyboard.press("Enter")
+        heading(page, "Results By keyboard")
+
+
+def _tab_to(page: Page, name: str) -> None:
+    """Press Tab until what has this name is in focus, which can be seen."""
+    for _ in range(60):
+        found = page.evaluate(
+            """() => { const it = document.activeElement
+                const label = it.labels?.[0]?.innerText ?? it.getAttribute('aria-label') ?? it.innerText ?? ''
+                return [label.trim(), getComputedStyle(it).outlineStyle] }"""
+        )
+        if found[0].startswith(name):
+            assert found[1] != "none" or page.evaluate("document.activeElement.matches('input')"), name
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{name} cannot be reached by Tab")

@@ -1,0 +1,24 @@
+/** A remark in words. */
+import { useI18n } from 'vue-i18n'
+
+import type { Correction } from '@/api/schema'
+
+/** Return a piece of text on one line with its outer blanks and line breaks to be seen. */
+export function visible(text: string): string {
+  return text.replace(/\r\n|[\r\n]/g, '↵').replace(/^ +| +$/g, (blanks) => '␣'.repeat(blanks.length))
+}
+
+/** Return what says a remark in one sentence: on what, of which kind, what to do. */
+export function useSaid(): (remark: Correction) => string {
+  const { t } = useI18n()
+  function what({ replacement }: Correction): string {
+    if (replacement === null) return t('essay.look')
+    return replacement ? t('essay.write', { replacement: visible(replacement) }) : t('essay.leave-out')
+  }
+  return (remark) =>
+    t('essay.mark', {
+      original: visible(remark.original),
+      kind: t(`essay.kind.${remark.kind}`),
+      what: what(remark),
+    })
+}
