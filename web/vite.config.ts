@@ -28,6 +28,8 @@ export default defineConfig({
     __VUE_OPTIONS_API__: false,
     __VUE_PROD_DEVTOOLS__: false,
     __VUE_I18N_LEGACY_API__: false,
+    __VUE_I18N_FULL_INSTALL__: false,
+    __INTLIFY_DROP_MESSAGE_COMPILER__: true, // src/i18n.ts reads the little that our sentences need
     __INTLIFY_PROD_DEVTOOLS__: false,
   },
   build: {
@@ -36,6 +38,17 @@ export default defineConfig({
     assetsInlineLimit: 0, // a data: address is no file of ours, and the content policy says so
     modulePreload: { polyfill: false },
     target: 'es2022',
+    rolldownOptions: {
+      output: {
+        codeSplitting: {
+          groups: [
+            // Few files: what many small ones repeat, each compresses anew.
+            { name: 'vue', test: /node_modules.(@?vue|@intlify|reka-ui|@floating|@lucide)/ },
+            { name: 'shared', test: /web.src/, minShareCount: 2 },
+          ],
+        },
+      },
+    },
     license: { fileName: 'licenses.md' },
   },
   server: {

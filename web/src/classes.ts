@@ -2,7 +2,7 @@
 import { ref, shallowRef, type Ref, type ShallowRef } from 'vue'
 
 import { api, ask, beside, onceKey, Problem } from './api/client'
-import type { BatchClientStatus, BatchDraft, BatchStatus } from './api/schema'
+import type { BatchClientStatus, BatchDraft } from './api/schema'
 import { useUpload } from './upload/upload'
 
 export const STATUSES: readonly BatchClientStatus[] = [
@@ -18,20 +18,6 @@ export const STATUSES: readonly BatchClientStatus[] = [
 /** Return the status that an address asks for, if there is such a one. */
 export function statusOf(asked: unknown): BatchClientStatus | null {
   return STATUSES.find((status) => status === asked) ?? null
-}
-
-/** How much of a run is done, 0 to 1, over all of its phases. */
-export function doneOf(batch: BatchStatus): number {
-  const counts = Object.values(batch.pipeline_state.phases ?? {}).map((phase) => phase.essay_counts)
-  const all = counts.reduce((sum, count) => sum + count.total, 0)
-  const open = counts.reduce((sum, count) => sum + count.pending_dispatch_or_processing, 0)
-  return all ? (all - open) / all : 0
-}
-
-/** Put older classes under the newer ones. One that is in both lists is shown as the newer list has it. */
-export function joined(newer: readonly BatchStatus[], older: readonly BatchStatus[]): BatchStatus[] {
-  const there = new Set(newer.map((batch) => batch.batch_id))
-  return [...newer, ...older.filter((batch) => !there.has(batch.batch_id))]
 }
 
 /** Return the maker of a class: the same draft twice is one class, however often it is sent. */

@@ -1,5 +1,6 @@
 /** Swedish and English: messages by area, one file each and language, in `locales/`. */
-import { createI18n } from 'vue-i18n'
+import { toDisplayString } from 'vue'
+import { createI18n, type MessageContext } from 'vue-i18n'
 
 export type Language = 'en' | 'sv'
 export const LANGUAGES: readonly Language[] = ['en', 'sv']
@@ -10,6 +11,15 @@ const files = import.meta.glob<Messages>('./locales/*/*.json', { eager: true, im
 function messages(language: Language): Record<string, Messages> {
   const mine = Object.entries(files).filter(([path]) => path.includes(`/${language}/`))
   return Object.fromEntries(mine.map(([path, content]) => [path.replace(/.*\/|\.json$/g, ''), content]))
+}
+
+/** A sentence is a form for each number, with `|` between them, and takes values by name: `{name}`. */
+export function read(sentence: string): (said: MessageContext) => string {
+  const forms = sentence.split(' | ')
+  return (said) => {
+    const form = forms.length > 1 ? said.plural(forms) : sentence
+    return form.replace(/\{(\w+)\}/g, (_, name: string) => toDisplayString(said.named(name)))
+  }
 }
 
 function chosen(): Language {
@@ -37,6 +47,7 @@ export const i18n = createI18n({
   legacy: false,
   locale: chosen(),
   fallbackLocale: 'en',
+  messageCompiler: read,
   messages: { en: messages('en'), sv: messages('sv') },
   datetimeFormats: { en: moment, sv: moment },
   numberFormats: { en: number, sv: number },

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 
 import { describe, expect, it } from 'vitest'
 
+import { i18n } from '@/i18n'
+
 const source = join(import.meta.dirname, '../src')
 const folder = join(source, 'locales')
 
@@ -46,5 +48,31 @@ describe('the languages', () => {
       [...text.matchAll(/\b(?:t|te)\('([\w.-]+)'/g)].map((found) => found[1]),
     )
     expect(asked.filter((key) => key && !english.has(key))).toEqual([])
+  })
+})
+
+describe('a sentence', () => {
+  const { t, mergeLocaleMessage } = i18n.global
+  const numbered = 'No file | 1 file | {count} files'
+  mergeLocaleMessage('en', {
+    tried: { plain: 'As {who} says', numbered, two: '{count} file | {count} files' },
+  })
+
+  it.each([
+    ['plain', { who: '{who} | $& @:plain' }, 1, 'As {who} | $& @:plain says'],
+    ['plain', {}, 1, 'As  says'],
+    ['numbered', {}, 0, 'No file'],
+    ['numbered', {}, 1, '1 file'],
+    ['numbered', {}, 5, '5 files'],
+    ['two', {}, 1, '1 file'],
+    ['two', {}, 0, '0 files'],
+    ['two', { count: '5,000' }, 5000, '5,000 files'],
+  ])('%s with %j is read for the number %i', (key, given, number, read) => {
+    expect(t(`tried.${key}`, given, number)).toBe(read)
+  })
+
+  it('asks for nothing more than values by name and forms by number', () => {
+    const all = [...english.values(), ...swedish.values()]
+    expect(all.filter((one) => /[@\\]|\{(?!\w+\})|\S\||\|\S/.test(one))).toEqual([])
   })
 })
