@@ -1,6 +1,6 @@
 # `make` explains itself: a target is listed with the text after its two hashes.
 .DEFAULT_GOAL := help
-.PHONY: setup run demo test check lint types arch web screens docs openapi bench measure dist lock clean help
+.PHONY: setup run demo test check lint types arch web screens pictures docs openapi bench measure dist lock clean help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -59,6 +59,9 @@ web: setup ## the page's types, lint and format
 
 screens: setup ## every page as a picture, light and dark, wide and narrow, in build/screens/
 	$(BIN)/python -m tests.browser.screens
+
+pictures: setup ## the pictures of docs/ again
+	$(BIN)/python -m tests.browser.screens --documents
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

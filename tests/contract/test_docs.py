@@ -1,5 +1,6 @@
 """The documents: every link leads to something that is there, and nothing of a developer's machine is in them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -30,3 +31,18 @@ def test_the_pages_that_everyone_looks_for_are_there() -> None:
     found = {str(page.relative_to(ROOT)) for page in PAGES}
     assert {"README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"} <= found
     assert {"docs/how-to/add-a-phase.md", "docs/explain/event-backbone.md"} <= found
+
+
+def sentences(node: object) -> set[str]:
+    """Return every sentence of a file of words, with each form of a plural by itself."""
+    if isinstance(node, dict):
+        return set().union(*map(sentences, node.values()))
+    return set(str(node).split(" | "))
+
+
+@pytest.mark.parametrize(("page", "language"), [("quickstart.md", "en"), ("quickstart.sv.md", "sv")])
+def test_what_a_quickstart_says_is_on_the_screen_is_there(page: str, language: str) -> None:
+    files = ROOT.glob(f"web/src/locales/{language}/*.json")
+    shown = set().union(*(sentences(json.loads(file.read_text())) for file in files))
+    said = set(re.findall(r"\*\*(.+?)\*\*", (ROOT / "docs" / page).read_text()))
+    assert said - shown == {{"en": "bold", "sv": "fet stil"}[language]}
