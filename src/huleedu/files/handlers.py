@@ -103,7 +103,7 @@ class Files:
 
     async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem | None:
         """Take one file in, or say why not; None if the batch has been erased."""
-        name, essay_id = file.filename or "unnamed", str(new_id())
+        name, essay_id = model.given_name(file.filename or ""), str(new_id())
         try:
             async with self._places:
                 found = await self._read(file, name, essay_id)
@@ -122,7 +122,7 @@ class Files:
         try:
             text = await self._workers.run(extract, data, name, timeout_s=EXTRACTION_SECONDS)
         except Unreadable as error:
-            return error
+            return error.with_traceback(None)  # which would hold on to the file until the next collection of garbage
         except (WorkerDied, WorkerTimeout, MemoryError):
             return unreadable(RefusalHint.TOO_COMPLEX)
         refused = model.judge_text(text)
@@ -164,8 +164,8 @@ class Files:
         if store.is_closed(tx, taken.batch_id):
             return CLOSED
         if not store.add_essay(tx, asdict(taken)):
-            same = store.twin(tx, taken.batch_id, taken.fingerprint)
-            return Unreadable(RefusalCode.DUPLICATE, f"The same text is in the batch already, as '{same}'.")
+            same = model.quoted(store.twin(tx, taken.batch_id, taken.fingerprint))
+            return Unreadable(RefusalCode.DUPLICATE, f"The same text is in the batch already, as {same}.")
         return None
 
     def _refuse(self, tx: Tx, batch_id: str, name: str, refused: Unreadable) -> UploadItem | None:

@@ -25,6 +25,7 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 LOAD_S = 60.0  # many times what the dictionaries take: a nursery that has not answered by then hangs
+PIECE = 2**16  # bytes sent at once
 CLOSE_S = 1.0  # a nursery that has not left by then, because it is still loading, is killed
 
 log = structlog.get_logger()
@@ -48,6 +49,16 @@ class _Child:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     pid: int = 0
+
+    async def call(self, message: bytes) -> tuple[Exception | None, Any]:
+        """Send it piece by piece, so that what waits to be sent is small, and return the answer."""
+        self.writer.write(len(message).to_bytes(HEAD))
+        pieces = memoryview(message)
+        with contextlib.suppress(ConnectionError):  # told by the answer that does not come
+            for start in range(0, len(pieces), PIECE):
+                self.writer.write(pieces[start : start + PIECE])
+                await self.writer.drain()
+        return await self.message()
 
     async def message(self) -> tuple[Exception | None, Any]:
         try:
@@ -94,13 +105,11 @@ class Workers:
         WorkerDied and WorkerTimeout; a child that ran out of memory (MemoryError) is not used again.
         """
         async with self._slots:
-            call = pickle.dumps((fn, args))
             child = await self._free_child()
             reusable = False
             try:
                 async with asyncio.timeout(timeout_s):
-                    child.writer.write(len(call).to_bytes(HEAD) + call)
-                    error, result = await child.message()
+                    error, result = await child.call(pickle.dumps((fn, args)))
                 reusable = self._control is not None and not isinstance(error, MemoryError)
             except TimeoutError:
                 raise WorkerTimeout(f"The call took longer than {timeout_s:g} s.") from None
