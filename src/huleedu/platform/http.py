@@ -216,7 +216,9 @@ class Peer:
             "x-batch-id": context.batch_id,
             "traceparent": context.traceparent,
         }
-        headers = {name: str(value) for name, value in bound_here.items() if value} | sent.get("headers", {})
+        sent_along = {**bound_here, **sent.get("headers", {})}
+        # As bytes, since some came from outside, where a header may hold any.
+        headers = {name: str(value).encode("latin-1") for name, value in sent_along.items() if value}
         try:
             async with asyncio.timeout(sent["timeout"]):  # the client's own does not reach into this process
                 response = await self._client.request(method, path, **{**sent, "headers": headers})
