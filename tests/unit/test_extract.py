@@ -1,7 +1,6 @@
 import contextlib
 import io
 import unicodedata
-from itertools import count
 
 import docx as writer
 import pytest
@@ -11,27 +10,9 @@ from hypothesis import strategies as st
 from huleedu.contracts.essay import RefusalCode
 from huleedu.files.extract import OUTPUT_CAP, Unreadable, extract
 from huleedu.platform.workers import Workers
+from tests.corpus import column, pdf
 
 ESSAY = "Förra året åkte Åsa till Ängelholm.\n\nDet var – som hon sa – ”över all förväntan”."
-
-
-def pdf(*pages: list[tuple[int, int, str]], trailer: str = "") -> bytes:
-    """A PDF of one font; a page is a list of (x, y, text)."""
-    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
-    kids = []
-    for page in pages:
-        content = "\n".join(f"BT /F 12 Tf {x} {y} Td ({text}) Tj ET" for x, y, text in page)
-        objects.append(f"<< /Length {len(content)} >>\nstream\n{content}\nendstream")
-        font = f"/Resources << /Font << /F 3 0 R >> >> /Contents {len(objects)} 0 R"
-        objects.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] {font} >>")
-        kids.append(f"{len(objects)} 0 R")
-    objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
-    body = "%PDF-1.4\n" + "".join(f"{number} 0 obj\n{text}\nendobj\n" for number, text in zip(count(1), objects))
-    return f"{body}trailer\n<< /Size {len(objects) + 1} /Root 1 0 R {trailer} >>\n%%EOF".encode("latin-1")
-
-
-def column(*lines: str, top: int = 770) -> list[tuple[int, int, str]]:
-    return [(72, top - 14 * number, line) for number, line in enumerate(lines)]
 
 
 def refusal(data: bytes, file_name: str) -> Unreadable:

@@ -6,14 +6,19 @@ from pathlib import PurePath
 
 from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode, RefusalHint
 from huleedu.files import docx
-from huleedu.files.unreadable import Unreadable, unreadable
+from huleedu.files.unreadable import Unreadable, too_long, unreadable
 
 __all__ = ["Unreadable", "extract"]
 
-OUTPUT_CAP = 10 * MAX_CHARACTERS  # far above any essay, far below what is costly to send back
+OUTPUT_CAP = 2 * MAX_CHARACTERS  # letters with their accents apart; beyond, even the order of accents is costly
+
+_MOST_BYTES = 4 * OUTPUT_CAP  # no encoding takes more for a character
 
 _OLE2 = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")  # the stream that holds a .docx with a password
+# å, ä, ö and the quotation marks; in the other's table, each is a sign that hardly any text has.
+_MAC_BYTES = [bytes([byte]) for byte in "åäö“”’".encode("mac_roman")]
+_WINDOWS_BYTES = [bytes([byte]) for byte in "åäö“”’".encode("cp1252")]
 _OLD_WORD = "WordDocument".encode("utf-16-le")
 _BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (b"\xff\xfe\0\0", "utf-32"),
@@ -22,6 +27,7 @@ _BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that o
     (b"\xfe\xff", "utf-16"),
     (b"\xef\xbb\xbf", "utf-8-sig"),
 )
+_ARCHIVES = (b"PK\x05\x06", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b")
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 _PICTURE_BRANDS = {b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"}  # after a length of four bytes
 _MARKUP = (b"{\\rtf", b"<!doctype", b"<html", b"<?xml", b"%!ps")
@@ -54,8 +60,6 @@ def extract(data: bytes, file_name: str) -> str:
         raise unreadable(RefusalHint.DAMAGED) from error
     if not text:
         raise Unreadable(RefusalCode.EMPTY_CONTENT, "There is no text in the file.")
-    if len(text) > OUTPUT_CAP:
-        raise Unreadable(RefusalCode.CONTENT_TOO_LONG, f"The text is longer than {MAX_CHARACTERS:,} characters.")
     return text
 
 
@@ -76,20 +80,25 @@ def _refuse_other_types(data: bytes, suffix: str) -> None:
         if _ENCRYPTED_PACKAGE in data:
             raise unreadable(RefusalHint.PASSWORD)
         raise unreadable(RefusalHint.OLD_WORD if _OLD_WORD in data else RefusalHint.NO_DOCUMENT)
-    if data.startswith(_PICTURES) or data[4:12] in _PICTURE_BRANDS:
+    if data.startswith(_ARCHIVES):
+        raise unreadable(RefusalHint.ARCHIVE)
+    if data.startswith(_PICTURES) or data[4:12] in _PICTURE_BRANDS or data[8:12] == b"WEBP":
         raise unreadable(RefusalHint.PICTURE)
-    if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP) or suffix in _OTHER_TEXT:
+    if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP):
+        raise unreadable(RefusalHint.OTHER_PROGRAM)
+    if suffix in _OTHER_TEXT:
         raise unreadable(RefusalHint.NO_DOCUMENT)
 
 
 def _decoded(data: bytes, suffix: str) -> str:
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None)
-    text = data.decode(encoding, "replace") if encoding else _decoded_unmarked(data)
-    if len(_BINARY.findall(text)) <= max(4, len(text) / 50):  # of random bytes it is one in six, of text hardly any
-        return text
-    if suffix in {".docx", ".pdf"}:
-        raise ValueError("content is not what the name says")
-    raise unreadable(RefusalHint.NO_DOCUMENT)
+    known = data[:_MOST_BYTES]
+    text = known.decode(encoding, "replace") if encoding else _decoded_unmarked(known)
+    if len(_BINARY.findall(text)) > max(4, len(text) / 50):  # of random bytes it is one in six, of text hardly any
+        raise unreadable(RefusalHint.DAMAGED if suffix in {".docx", ".pdf"} else RefusalHint.NO_DOCUMENT)
+    if len(data) > len(known):
+        raise too_long()
+    return text
 
 
 def _decoded_unmarked(data: bytes) -> str:
@@ -102,9 +111,12 @@ def _decoded_unmarked(data: bytes) -> str:
     # A damaged letter or two do not make UTF-8 something else; the å, ä, ö of cp1252 are hardly ever valid UTF-8.
     if broken * 2 <= sum(character > "\x7f" for character in text) - broken:
         return text
-    return data.decode("cp1252", "replace")
+    mac = sum(map(data.count, _MAC_BYTES)) > sum(map(data.count, _WINDOWS_BYTES))
+    return data.decode("mac_roman" if mac else "cp1252", "replace")
 
 
 def _tidy(text: str) -> str:
-    text = _UNSEEN.sub("", _LINE_ENDS.sub("\n", text))
+    text = _UNSEEN.sub("", _LINE_ENDS.sub("\n", text)).strip()
+    if len(text) > OUTPUT_CAP:
+        raise too_long()
     return unicodedata.normalize("NFC", text).strip()

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from urllib.parse import unquote
 
 from huleedu.contracts.essay import MAX_CHARACTERS, MAX_FILE_BYTES, MIN_CHARACTERS, RefusalCode
+
+_LONG = 80
+_UNRULY = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ESCAPED = re.compile("%(?:0A|0D|22)")
+
+
+def given_name(sent: str) -> str:
+    """Return what the file is called, whatever that is: to show it safely is for whoever shows it.
+
+    Forms send a quotation mark and the ends of lines as HTML has it. Half a surrogate pair, which is no character and
+    can be neither stored nor sent, becomes the sign for that.
+    """
+    name = _ESCAPED.sub(lambda found: unquote(found[0]), sent)
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace") or "unnamed"
+
+
+def quoted(name: str) -> str:
+    """Return a file's name as it stands in a sentence: not long, in one line and one direction."""
+    shown = name if len(name) <= _LONG else name[:_LONG] + "…"
+    return f"'{_UNRULY.sub(chr(0xFFFD), shown)}'"
 
 
 def judge_size(size: int) -> tuple[RefusalCode, str] | None:

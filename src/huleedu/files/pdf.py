@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import pypdfium2
 from pypdfium2 import raw
 
-from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode, RefusalHint
-from huleedu.files.unreadable import Unreadable, unreadable
+from huleedu.contracts.essay import MAX_CHARACTERS, RefusalHint
+from huleedu.files.unreadable import too_long, unreadable
 
 MAX_PAGES = 100  # 50,000 characters of large, double-spaced type take about 60
-MAX_GLYPHS = 10 * MAX_CHARACTERS
+MAX_GLYPHS = 2 * MAX_CHARACTERS  # spaces at the ends of lines, running heads
 
 _HYPHEN = "\x02"  # PDFium's sign for a hyphen that ends a line within a word
 _GAP = 1.35  # of the usual distance between lines; between single and double spacing, and above a superscript's
@@ -76,14 +76,14 @@ def _lines(data: bytes) -> list[_Line]:
         raise unreadable(RefusalHint.PASSWORD) from error
     with document:
         if len(document) > MAX_PAGES:
-            raise _too_long()
+            raise too_long()
         lines: list[_Line] = []
         glyphs = 0
         for number in range(len(document)):
             page = document[number].get_textpage()
             glyphs += page.count_chars()
             if glyphs > MAX_GLYPHS:
-                raise _too_long()
+                raise too_long()
             lines.extend(_lines_of(page, number))
     return lines
 
@@ -178,7 +178,3 @@ def _mended(text: str, following: str, known: Counter[str]) -> str:
     if known[head + tail] or not (keeps or known[f"{head}-{tail}"]):
         return text + following
     return f"{text}-{following}"
-
-
-def _too_long() -> Unreadable:
-    return Unreadable(RefusalCode.CONTENT_TOO_LONG, f"The text is longer than {MAX_CHARACTERS:,} characters.")

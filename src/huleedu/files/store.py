@@ -49,11 +49,10 @@ def add_essay(tx: Tx, row: Mapping[str, Any]) -> bool:
     return bool(tx.execute(insert(essay).values(created_at=tx.now, **row).on_conflict_do_nothing()))
 
 
-def twin(tx: ReadTx, batch_id: str, fingerprint: str) -> str | None:
+def twin(tx: ReadTx, batch_id: str, fingerprint: str) -> str:
     """Return the file name of the essay with this text."""
     same = (essay.c.batch_id == batch_id) & (essay.c.fingerprint == fingerprint)
-    name = tx.scalar(select(essay.c.file_name).where(same))
-    return str(name) if name else None
+    return str(tx.scalar(select(essay.c.file_name).where(same)))
 
 
 def essays(tx: ReadTx, batch_ids: Iterable[str]) -> list[StoredEssay]:

@@ -1,6 +1,6 @@
 """Why a file's text could not be had, told so that a teacher can act on it."""
 
-from huleedu.contracts.essay import RefusalCode, RefusalHint
+from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode, RefusalHint
 
 HINTS = {
     RefusalHint.OLD_WORD: (
@@ -59,3 +59,8 @@ class Unreadable(Exception):
 def unreadable(hint: RefusalHint) -> Unreadable:
     """The refusal that this hint stands for."""
     return Unreadable(*HINTS[hint], hint)
+
+
+def too_long() -> Unreadable:
+    """The refusal of a text whose length nobody will count."""
+    return Unreadable(RefusalCode.CONTENT_TOO_LONG, f"The text is longer than {MAX_CHARACTERS:,} characters.")
