@@ -65,7 +65,7 @@ openapi: setup ## write docs/reference/openapi.json only
 	$(BIN)/python scripts/reference.py openapi.json
 
 bench: setup ## each figure beside a baseline of the same run
-	for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	for file in benchmarks/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file"; done
 
 measure: setup ## the shape of the code in figures
 	$(BIN)/python scripts/measure.py
