@@ -53,6 +53,10 @@ class Server:
     def _operate(self, path: str, body: dict[str, str]) -> Any:  # noqa: ANN401 -- JSON
         return asyncio.run(admin.ask(self._settings, "gateway", "POST", f"/internal/v1/{path}", json=body))
 
+    def rss(self) -> float:
+        """Return the resident set size of the server's own process, in MB."""
+        return float(psutil.Process(self.process.pid).memory_info().rss / 1e6)
+
     def pss(self) -> float:
         """Return the proportional set size of all its processes, in MB (10^6 bytes); Linux only."""
         whole = psutil.Process(self.process.pid)
@@ -101,11 +105,20 @@ class Teacher:
 
     def upload(self, texts: Sequence[str]) -> str:
         """Make a batch of these texts and return its id."""
-        batch_id = str(self._ask("POST", "/v1/batches", json={"title": "Benchmark"})["batch_id"])
+        batch_id = self.batch()
         for first in range(0, len(texts), AT_ONCE):
-            files = [("files", (f"{first + at}.txt", text)) for at, text in enumerate(texts[first : first + AT_ONCE])]
-            self._ask("POST", f"/v1/batches/{batch_id}/essays", files=files)
+            files = [(f"{first + at}.txt", text.encode()) for at, text in enumerate(texts[first : first + AT_ONCE])]
+            self.send(batch_id, files)
         return batch_id
+
+    def batch(self) -> str:
+        """Make an empty batch and return its id."""
+        return str(self._ask("POST", "/v1/batches", json={"title": "Benchmark"})["batch_id"])
+
+    def send(self, batch_id: str, files: Sequence[tuple[str, bytes]]) -> int:
+        """Upload these files at once; return how many were stored."""
+        told = self._ask("POST", f"/v1/batches/{batch_id}/essays", files=[("files", file) for file in files])
+        return sum(item["status"] == "stored" for item in told["items"])
 
     def start(self, batch_id: str, pipeline: str = "nlp") -> float:
         """Start spellcheck and, unless it is to be the only one, nlp; return the moment before."""

@@ -1,3 +1,5 @@
+import gc
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,7 +9,8 @@ from sqlalchemy import select
 from huleedu.contracts.batch import BatchClientStatus, BatchPipelineCompletedV1, BatchPipelineRejectedV1
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1, EssayValidationFailedV1
 from huleedu.files import store
-from huleedu.platform.errors import Conflict, Gone, NotFound
+from huleedu.files.unreadable import Unreadable
+from huleedu.platform.errors import Conflict, Gone, NotFound, Unprocessable
 from tests.service.school import COLLEAGUE, School
 
 LONG = "There is a place by the sea where my grandmother lives, and every summer "
@@ -147,3 +150,86 @@ async def test_an_upload_to_an_erased_batch_leaves_nothing(school: School, uploa
     await school.sweep()
     assert "blobs" not in await school.traces(batch_id)
     assert await school.db.read(lambda tx: tx.all(select(store.essay))) == []
+
+
+def form(*dispositions: bytes) -> bytes:
+    """A form whose parts are essays; how each is called is said as it may come over the wire."""
+    heads = (b"--x\r\nContent-Disposition: form-data; name=files; " + said for said in dispositions)
+    parts = (b"%s\r\n\r\n%s %d\r\n" % (head, LONG.encode(), number) for number, head in enumerate(heads))
+    return b"".join(parts) + b"--x--\r\n"
+
+
+async def sent(school: School, batch_id: str, body: bytes, charset: str = "") -> list[dict[str, Any]]:
+    headers = {"content-type": f"multipart/form-data; boundary=x{charset}"}
+    path = f"/batches/{batch_id}/essays"
+    told = await school.ask("files", "POST", path, content=body, headers=headers, retry=False, timeout=60)
+    return list(told["items"])
+
+
+NAMES = [
+    ("../../etc/passwd", b'"../../etc/passwd"'),
+    ("essay.docx", b'"C:\\Users\\Anna\\essay.docx"'),  # as old browsers sent it: where her disk has it is no name
+    ("a\\b.txt", b'"a\\b.txt"'),
+    ("a\0\x07\x1b[31mb.txt", b'"a\0\x07\x1b[31mb.txt"'),
+    ("\u202efdp.exe", '"\u202efdp.exe"'.encode()),
+    ("å" * 300 + ".docx", f'"{"å" * 300}.docx"'.encode()),
+    ("unnamed", b'""'),
+    ("...", b'"..."'),
+    ("🐕 e\u0301 \U0001f3f3\ufe0f\u200d\U0001f308.txt", '"🐕 e\u0301 \U0001f3f3\ufe0f\u200d\U0001f308.txt"'.encode()),
+    ('say "hi"\n.txt', b'"say %22hi%22%0A.txt"'),
+    ("100%25.txt", b'"100%25.txt"'),
+    ("åäö.txt", "åäö.txt".encode("latin-1")),
+    ("\xed\xa0\x80.txt", b'"\xed\xa0\x80.txt"'),  # half a pair in UTF-8 is no UTF-8
+    ("€.txt", "\"€.txt\"; filename*=UTF-8''other.txt".encode()),  # which RFC 7578 forbids in a form
+    ("<img src=x>.txt", b'"<img src=x>.txt"'),
+    ("=1+1|' .txt", b'"=1+1|\' .txt"'),
+]
+
+
+async def test_names_are_kept_as_given_whatever_is_in_them(school: School, upload: Any) -> None:  # noqa: ANN401, ARG001
+    batch_id = await school.batch()
+    items = await sent(school, batch_id, form(*(b"filename=" + said for _, said in NAMES)))
+    assert [item["status"] for item in items] == ["stored"] * len(NAMES)
+    assert [item["file_name"] for item in items] == [name for name, _ in NAMES]
+    assert {essay["file_name"] for essay in await listed(school, batch_id)} == {name for name, _ in NAMES}
+    blobs = school.directory / "blobs" / batch_id
+    assert all(re.fullmatch(r"[0-9a-f/-]+", str(path.relative_to(blobs))) for path in blobs.rglob("*"))
+    half = await sent(school, batch_id, form(b'filename="\\ud800.txt"'), "; charset=unicode_escape")
+    assert half[0]["file_name"] == "\ufffd.txt"
+
+
+async def test_another_files_name_in_a_sentence_is_short_and_orderly(school: School, upload: Any) -> None:  # noqa: ANN401
+    batch_id = await school.batch()
+    await upload(batch_id, ("\u202e\n\u2066" + "x" * 300, LONG.encode()))
+    (item,) = await upload(batch_id, ("copy.txt", LONG.encode()))
+    assert item["detail"] == f"The same text is in the batch already, as '\ufffd\ufffd\ufffd{'x' * 77}…'."
+
+
+@pytest.mark.parametrize(
+    ("body", "charset"),
+    [
+        (form(b"filename*=UTF-8''a.txt"), ""),
+        (form(b'filename="a.txt"', b"filename*=UTF-8''b.txt"), ""),  # not the one alone, as if there were no other
+        (form(b'filename="' + b"x" * 5_000 + b'"'), ""),
+        (form(b'filename="a.txt"'), "; charset=undefined"),
+        (form(b'filename="a.txt"')[:60], ""),
+        (b"--x\r\nContent-Disposition: form-data\r\n\r\n\r\n--x--", ""),
+        (b"", ""),
+    ],
+)
+async def test_what_is_no_form_of_named_files_is_refused_whole(school: School, body: bytes, charset: str) -> None:
+    batch_id = await school.batch()
+    with pytest.raises(Unprocessable):
+        await sent(school, batch_id, body, charset)
+    assert await listed(school, batch_id) == []
+
+
+async def test_a_refusal_lets_go_of_its_file_at_once(school: School, upload: Any) -> None:  # noqa: ANN401
+    batch_id = await school.batch()
+    gc.collect()
+    gc.disable()
+    try:
+        await upload(batch_id, *((f"{number}.bin", bytes(1_000 + number)) for number in range(3)))
+        assert not [found for found in gc.get_objects() if isinstance(found, Unreadable) and found.__traceback__]
+    finally:
+        gc.enable()

@@ -135,27 +135,29 @@ def numbered(data: bytes, chance: random.Random) -> bytes:
 
 
 def tagged(markup: bytes, chance: random.Random) -> bytes:
-    """Tags in the place of others, some very often, some very long."""
+    """Tags in the place of others, rarely very many, or one very long."""
     tags = re.findall(rb"<[^>]*>", markup)
-    odd = [
-        b"<w:p>" * 20_000,
-        b"<w:p " + b"a" * 200_000 + b"='1'>",
-        b"<w:t>",
-        b"</w:p>",
-        b"<mc:Fallback>",
-        b"&lt;",
-        b"\0",
-    ]
+    odd = [b"<w:t>", b"</w:p>", b"<mc:Fallback>", b"&lt;", b"\0", *tags]
+    large = [b"<w:p>" * 20_000, b"<w:p " + b"a" * 100_000 + b"='1'>"]
 
     def other(found: re.Match[bytes]) -> bytes:
-        return found[0] if chance.randrange(12) else chance.choice([*odd, chance.choice(tags)])
+        return found[0] if chance.randrange(12) else chance.choice(odd if chance.randrange(300) else large)
 
     return re.sub(rb"<[^>]*>", other, markup)
 
 
+def renamed(markup: bytes, chance: random.Random) -> bytes:
+    """Elements of one name under that of another, which leaves the markup well-formed."""
+    names = sorted(set(re.findall(rb"</?([\w:]+)", markup)))
+    if not names:
+        return markup
+    old, new = re.escape(chance.choice(names)), chance.choice(names)
+    return re.sub(rb"(</?)" + old + rb"(?=[\s/>])", rb"\g<1>" + new, markup)
+
+
 def rezipped(data: bytes, chance: random.Random) -> bytes:
     """The same archive with one part changed, so that what is wrong is seen by who reads the part."""
-    change = chance.choice([flipped, cut, spliced, tagged, tagged])
+    change = chance.choice([flipped, cut, spliced, tagged, renamed, renamed])
     with zipfile.ZipFile(BytesIO(data)) as archive:
         parts: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
     name = chance.choice([name for name in parts if name.startswith("word/document") or name.endswith(".rels")])
