@@ -7,6 +7,7 @@ import pytest
 from tests.browser.places import Place, arrive, places, seen
 from tests.browser.stage import NARROW, WIDE, Scheme, Stage, overflows, violations
 
+pytestmark = pytest.mark.timeout(180)
 EMAIL = "everyone@school.se"
 
 
@@ -16,8 +17,7 @@ def everywhere(house: Stage) -> list[Place]:
         return places(page)
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize(("language", "scheme"), itertools.product(("en", "sv"), ("light", "dark")))
+@pytest.mark.parametrize(("language", "scheme"), list(itertools.product(("en", "sv"), ("light", "dark"))))
 def test_no_page_shuts_anyone_out(stage: Stage, everywhere: list[Place], language: str, scheme: Scheme) -> None:
     found = []
     with seen(stage, EMAIL, language, scheme, WIDE if scheme == "light" else NARROW) as context:

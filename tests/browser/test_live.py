@@ -5,10 +5,13 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.served import Served, served
 from tests.browser.stage import CLASS, Stage, ask, class_of, origin
+
+pytestmark = pytest.mark.timeout(180)
 
 
 def open_class(page: Page, batch_id: str) -> None:

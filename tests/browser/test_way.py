@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 import openpyxl
+import pytest
 from playwright.sync_api import Download, Page, expect
 
 from tests.browser.stage import CLASS, Stage, ask
+
+pytestmark = pytest.mark.timeout(180)
 
 
 def heading(page: Page, name: str) -> None:
