@@ -24,3 +24,9 @@ async def platform(tmp_path: Path, clock: RestlessClock) -> AsyncIterator[Platfo
 @pytest.fixture
 def db(platform: Platform) -> Db:
     return platform.db
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the browser last: its driver keeps an event loop running, beside which no other can run."""
+    items.sort(key=lambda item: "browser" in item.path.parts)

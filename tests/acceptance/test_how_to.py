@@ -352,7 +352,7 @@ def seen(machine: Machine, token: str, title: str = "") -> dict[str, Any]:
     with served.client(machine.server.url, token) as http:
         found: dict[str, Any] = {}
         for batch in http.get("/v1/batches").raise_for_status().json()["items"]:
-            if title not in batch["title"]:
+            if title not in (batch["title"] or ""):
                 continue
             address = f"/v1/batches/{batch['batch_id']}"
             essays = http.get(f"{address}/essays").raise_for_status().json()["items"]
