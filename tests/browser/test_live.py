@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 
 def open_class(page: Page, batch_id: str) -> None:
     page.goto(f"{origin(page)}/batches/{batch_id}")
+    expect(page.locator("h1 ~ p .badge")).to_be_visible()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
