@@ -378,7 +378,8 @@ def test_a_class_comes_back_from_a_back_up(machine: Machine) -> None:
     machine.follow("back-up.md", "Back up")
     with served.client(machine.server.url, token) as http:
         for batch_id in before:
-            assert http.delete(f"/v1/batches/{batch_id}").status_code in {202, 204}
+            answers = (http.delete(f"/v1/batches/{batch_id}").status_code for _ in range(1_000))
+            assert next(status for status in answers if status != 202) == 204  # every service has let go of it
     assert seen(machine, token) == {}
     (copy,) = copies(machine)
     assert holds_what_it_names(copy)
