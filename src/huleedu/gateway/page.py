@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 FOLDER = Path(__file__).parent / "page"
-"""Where `make web` puts the page."""
+"""Where `make setup` puts the page."""
 FOR_PROGRAMS = frozenset({"v1", "internal", "docs", "static-offline-docs", "openapi.json", "healthz", "readyz", "ws"})
 """First parts of paths that are not the page's, whatever stands after them."""
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -57,7 +57,7 @@ class Page(StaticFiles):
         try:
             return await self.get_response("index.html", request.scope)
         except HTTPException as error:
-            told = "The page is not built: `make web` builds it. Programs can use the interface all the same."
+            told = "The page is not built: `make setup` builds it. Programs can use the interface all the same."
             raise NotFound(told, code="PAGE_NOT_BUILT") from error
 
 
