@@ -100,7 +100,7 @@ async def test_without_a_page_it_says_how_to_build_one(house: House, anna: Teach
     for path in ("/", "/batches/x"):
         response = await house.browser().get(path, headers=HTML)
         assert (response.status_code, response.json()["code"]) == (404, "PAGE_NOT_BUILT")
-        assert "make web" in response.json()["detail"]
+        assert "make setup" in response.json()["detail"]
     await anna.ask("GET", "/batches", 200)
 
 
