@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select
 
 from huleedu.aggregator import store, views
 from huleedu.aggregator.handlers import Aggregator
@@ -17,7 +18,7 @@ from huleedu.contracts.batch import (
     BatchPipelineCompletedV1,
     BatchStateChangedV1,
 )
-from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1
+from huleedu.contracts.essay import EssayContentProvisionedV1, EssayPhaseChangedV1, EssayRemovedV1
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.notice import FeedEvent
 from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, ELSBatchPhaseOutcomeV1
@@ -437,3 +438,27 @@ async def test_batches_are_listed_page_by_page_newest_first_to_their_teacher_onl
     assert [item["batch_id"] for item in ready["items"]] == [mine[2], mine[0]]
     with pytest.raises(NotFound):
         await school.essays(other)
+
+
+async def test_a_stretch_about_many_batches_takes_no_more_statements_than_one_about_a_single_batch(
+    school: School,
+) -> None:
+    async def statements(batches: int) -> int:
+        for _ in range(batches):
+            await school.start(await school.batch("one", "two"))
+        await school.settle("aggregator")
+        await school.work()
+        await school.settle("aggregator")
+        written = 0
+
+        def count(*_: object) -> None:
+            nonlocal written
+            written += threading.current_thread().name == "db-write"
+
+        event.listen(school.db._engine, "before_cursor_execute", count)
+        await school.hear("aggregator", EssayPhaseChangedV1)
+        event.remove(school.db._engine, "before_cursor_execute", count)
+        await school.finish()
+        return written
+
+    assert await statements(1) == await statements(6) > 0

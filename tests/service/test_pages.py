@@ -71,7 +71,7 @@ class Shelf:
         state = ProcessingPipelineState(
             batch_id=batch_id, user_id="anna", status=status, created_at=NOW, last_updated=NOW, version=self.version
         )
-        await self.db.write(lambda tx: store.put_batch(tx, [1], state))
+        await self.db.write(lambda tx: store.put_batches(tx, [1], [state]))
 
     def _pick(self, number: int) -> str:
         return sorted(self.shown)[number % len(self.shown)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -35,7 +36,7 @@ from huleedu.platform.log import store as log_store
 from huleedu.platform.service import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.app import Platform
@@ -57,11 +58,23 @@ class Answer:
 
 @dataclass(slots=True)
 class Change:
-    """What a stretch of the log has changed for one batch."""
+    """What a stretch of the log has changed for one batch: what is new, and what is to be told."""
 
     state: ProcessingPipelineState
+    essays: list[EssayRow] = field(default_factory=list)
+    phases: list[PhaseRow] = field(default_factory=list)
     essay_ids: set[str] = field(default_factory=set)
     also: list[tuple[FeedEvent, dict[str, Any]]] = field(default_factory=list)
+
+
+class Told(NamedTuple):
+    """What a teacher is told of a batch, before it has its place in her feed."""
+
+    user_id: str
+    event: FeedEvent
+    batch_id: str
+    version: int
+    data: AggregatedBatchStatus | dict[str, Any]
 
 
 class Aggregator:
@@ -103,38 +116,38 @@ class Aggregator:
         return essays
 
     def fold(self, tx: Tx, envelopes: Sequence[EventEnvelope[Any]], facts: Mapping[str, object]) -> list[Notice]:
-        """Bring views and feeds up to date with a stretch of the log, in one transaction."""
+        """Bring views and feeds up to date with a stretch of the log, in one transaction.
+
+        The statements are as many for one batch as for a hundred, except where essays are removed and runs end.
+        """
         generations = store.written_generations(tx)
         changes: dict[str, Change] = {}
-        erased = []
         for envelope in envelopes:
-            if isinstance(envelope.data, BatchErasedV1):
-                erased.append(envelope)
             answer = facts[envelope.subject]
             if isinstance(answer, Answer) and answer.state is not None:
                 change = changes.setdefault(envelope.subject, Change(answer.state))
                 self._note(tx, generations, envelope.data, answer, change)
-        phases = [envelope.data for envelope in envelopes if isinstance(envelope.data, EssayPhaseChangedV1)]
-        heard = [PhaseRow.model_validate(data.model_dump()) for data in phases if data.batch_id in changes]
-        store.put_phases(tx, generations, sorted(heard, key=lambda row: (row.essay_id, row.phase, row.version)))
-        for batch_id in sorted(changes):
-            store.put_batch(tx, generations, changes[batch_id].state)
-            store.raise_version(tx, generations, batch_id)
-        notices = self._tell(tx, generations, sorted(changes.values(), key=lambda change: change.state.user_id))
+        told = [changes[batch_id] for batch_id in sorted(changes)]
+        phases = [row for change in told for row in change.phases]
+        store.put_essays(tx, generations, [essay for change in told for essay in change.essays])
+        store.put_phases(tx, generations, sorted(phases, key=lambda row: (row.essay_id, row.phase, row.version)))
+        store.put_batches(tx, generations, [change.state for change in told])
         for envelope in {envelope.subject: envelope for envelope in envelopes}.values():
             with caused_by(envelope):
                 message = type(envelope.data).__name__
                 tx.after_commit(log.info, "aggregator.view_updated", message=message, messages=len(envelopes))
-        return [*notices, *(notice for envelope in erased for notice in self._erase(tx, envelope))]
+        erased = [envelope for envelope in envelopes if isinstance(envelope.data, BatchErasedV1)]
+        return self._write(tx, [*self._tell(tx, generations, changes), *self._erase(tx, erased)])
 
     def _note(self, tx: Tx, generations: list[int], message: object, answer: Answer, change: Change) -> None:
         """Take in one message; what it changes of essays and feed is collected in `change`."""
         batch_id = change.state.batch_id
         match message:
             case EssayContentProvisionedV1(essay_id=essay_id) if essay_id in answer.essays:
-                store.put_essays(tx, generations, [answer.essays[essay_id]])
+                change.essays.append(answer.essays[essay_id])
                 change.essay_ids.add(essay_id)
             case EssayPhaseChangedV1(essay_id=essay_id):
+                change.phases.append(PhaseRow.model_validate(message.model_dump()))
                 change.essay_ids.add(essay_id)
             case EssayRemovedV1(essay_id=essay_id):
                 store.remove_essay(tx, generations, batch_id, essay_id)
@@ -147,69 +160,64 @@ class Aggregator:
             case RecordParkedV1(group=group, topic=topic, parked=parked, cause=cause):
                 store.put_attention(tx, (batch_id, group, topic), parked, cause)
 
-    def _tell(self, tx: Tx, generations: list[int], changes: Iterable[Change]) -> list[Notice]:
-        """Write what has changed into the teachers' feeds: the essays, then the batch, then what ended.
+    def _tell(self, tx: Tx, generations: list[int], changes: Mapping[str, Change]) -> Iterator[Told]:
+        """Say what has changed: of each batch the essays, then the batch, then what ended.
 
         A run has ended when the view shows so: the orchestrator's word may come before the last essays'. Then no essay
         waits for another phase any more, so those that did are told again.
         """
-        notices: list[Notice] = []
-        for change in changes:
-            batch_id, user_id = change.state.batch_id, change.state.user_id
-            touched = change.essay_ids
-            status = views.status(tx, batch_id)
-            if status is None:  # pragma: no cover -- it was written in this very transaction
-                continue
+        statuses = views.statuses(tx, changes)
+        touched = {essay_id for change in changes.values() for essay_id in change.essay_ids}
+        for batch_id, status in statuses.items():
             state = status.pipeline_state
             if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
                 ended = {"run_id": state.run_id, "status": state.status.value}
-                change.also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
-                touched = touched | store.waiting(tx, batch_id, state)
-            essays = views.essays(tx, batch_id, state, touched)
-            first = store.take_seqs(tx, user_id, len(essays) + 1 + len(change.also))
-            status = status.model_copy(update={"live_cursor": views.cursor(tx, user_id, first + len(essays))})
-            said = [(FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json")) for essay in essays]
-            said.append((FeedEvent.BATCH_UPDATED, views.public(status).model_dump(mode="json")))
-            notices += self._write(tx, status, first, [*said, *change.also])
-        return notices
+                changes[batch_id].also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
+                touched |= store.waiting(tx, batch_id, state)
+        shown = {batch_id: status.pipeline_state for batch_id, status in statuses.items()}
+        essays = views.essays(tx, shown, touched) if touched else {}
+        for batch_id, status in statuses.items():
+            said: list[tuple[FeedEvent, AggregatedBatchStatus | dict[str, Any]]] = [
+                (FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json"))
+                for essay in essays.get(batch_id, ())
+            ]
+            for event, data in [*said, (FeedEvent.BATCH_UPDATED, status), *changes[batch_id].also]:
+                yield Told(status.user_id, event, batch_id, status.version, data)
 
-    def _write(
-        self, tx: Tx, status: AggregatedBatchStatus, first: int, said: Sequence[tuple[FeedEvent, dict[str, Any]]]
-    ) -> list[Notice]:
-        epoch = str(store.current_generation(tx))
-        items = [
-            FeedItem(
-                event=event,
-                seq=first + place,
-                epoch=epoch,
-                batch_id=status.batch_id,
-                version=status.version,
+    def _erase(self, tx: Tx, erased: Iterable[EventEnvelope[Any]]) -> Iterator[Told]:
+        """Delete what is held of batches; their teachers are told that they are gone, and each erasure is reported."""
+        for envelope in erased:
+            batch_id = envelope.subject
+            store.erase(tx, batch_id)
+            with caused_by(envelope):
+                log_store.append(tx, [BatchErasureReportedV1(batch_id=batch_id, service="aggregator")])
+            if envelope.user_id is not None:
+                yield Told(envelope.user_id, FeedEvent.BATCH_DELETED, batch_id, 0, {"batch_id": batch_id})
+
+    def _write(self, tx: Tx, told: Sequence[Told]) -> list[Notice]:
+        """Write what is told into the teachers' feeds. A batch is told with the cursor that it is valid at."""
+        epoch = store.current_generation(tx)
+        following = store.take_seqs(tx, Counter(entry.user_id for entry in told))
+        items: list[tuple[str, FeedItem]] = []
+        for entry in told:
+            seq = following[entry.user_id]
+            following[entry.user_id] += 1
+            data = entry.data
+            if isinstance(data, AggregatedBatchStatus):
+                valid_at = data.model_copy(update={"live_cursor": f"{epoch}:{seq}"})
+                data = views.public(valid_at).model_dump(mode="json")
+            item = FeedItem(
+                event=entry.event,
+                seq=seq,
+                epoch=str(epoch),
+                batch_id=entry.batch_id,
+                version=entry.version,
                 data=data,
                 at=tx.now,
             )
-            for place, (event, data) in enumerate(said)
-        ]
-        store.add_entries(tx, status.user_id, items)
-        return [Notice(status.user_id, item.model_dump(mode="json")) for item in items]
-
-    def _erase(self, tx: Tx, envelope: EventEnvelope[Any]) -> list[Notice]:
-        """Delete what is held of a batch; its teacher's feed says that it is gone, and the erasure is reported."""
-        store.erase(tx, envelope.subject)
-        with caused_by(envelope):
-            log_store.append(tx, [BatchErasureReportedV1(batch_id=envelope.subject, service="aggregator")])
-        if envelope.user_id is None:
-            return []
-        item = FeedItem(
-            event=FeedEvent.BATCH_DELETED,
-            seq=store.take_seqs(tx, envelope.user_id, 1),
-            epoch=str(store.current_generation(tx)),
-            batch_id=envelope.subject,
-            version=0,
-            data={"batch_id": envelope.subject},
-            at=tx.now,
-        )
-        store.add_entries(tx, envelope.user_id, [item])
-        return [Notice(envelope.user_id, item.model_dump(mode="json"))]
+            items.append((entry.user_id, item))
+        store.add_entries(tx, items)
+        return [Notice(user_id, item.model_dump(mode="json")) for user_id, item in items]
 
     # -- queries
 
@@ -234,7 +242,8 @@ class Aggregator:
 
         def page(tx: ReadTx) -> dict[str, Any]:
             found = store.batch_ids(tx, user_id, status, before, limit + 1)
-            items = [views.status(tx, batch_id) for batch_id in found[:limit]]
+            shown = views.statuses(tx, found[:limit])
+            items = [shown[batch_id] for batch_id in found[:limit]]
             following = found[limit - 1] if len(found) > limit else None
             return {"items": items, "next_cursor": following, "live_cursor": views.cursor(tx, user_id)}
 
@@ -265,11 +274,11 @@ class Aggregator:
         self, tx: ReadTx, batch_id: str, user_id: str, essay_ids: Iterable[str] | None = None
     ) -> tuple[list[EssayResultIds], int]:
         """Return the essays of the teacher's batch, or these of them, and the version of its view."""
-        found = store.batch(tx, batch_id)
+        found = store.batches(tx, [batch_id]).get(batch_id)
         if found is None or found[0].user_id != user_id:
             raise NotFound("There is no such batch.")
         state, version = found
-        return views.essays(tx, batch_id, views.live(tx, state), essay_ids), version
+        return views.essays(tx, {batch_id: views.live(tx, state)}, essay_ids)[batch_id], version
 
     async def feed(self, user_id: str, after: str | None) -> FeedPage:
         """Return what came after a cursor. One of another epoch, or from the future, asks for a fresh snapshot."""
@@ -294,7 +303,12 @@ class Aggregator:
 
     async def heads(self, user_ids: Sequence[str]) -> dict[str, str]:
         """Return the heads of these teachers' feeds."""
-        return await self._db.read(lambda tx: {user_id: views.cursor(tx, user_id) for user_id in user_ids})
+
+        def heads(tx: ReadTx) -> dict[str, str]:
+            epoch, found = store.current_generation(tx), store.heads(tx, user_ids)
+            return {user_id: f"{epoch}:{found.get(user_id, 0)}" for user_id in user_ids}
+
+        return await self._db.read(heads)
 
 
 def public_essay(essay: EssayResultIds) -> EssayView:

@@ -67,9 +67,9 @@ class Rebuild:
                 tx, [after], [EssayRow.model_validate(essay) for essay in essays if essay["batch_id"] not in gone]
             )
             store.put_phases(tx, [after], [row if row.essay_id in known else blank(row) for row in rows])
-            for state in (state for state in states if state.batch_id not in gone):
-                store.put_batch(tx, [after], state)
-                store.raise_version(tx, [after], state.batch_id)
+            there = [state for state in states if state.batch_id not in gone]
+            store.put_batches(tx, [after], there)
+            for state in there:
                 if state.status.terminal:
                     store.note_end(tx, [after], state.batch_id, str(state.run_id))
 

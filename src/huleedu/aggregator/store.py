@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.sql.dml import ReturningInsert
+
     from huleedu.aggregator.model import Counts
     from huleedu.contracts.batch import PipelineState
     from huleedu.platform.db import ReadTx, Tx
@@ -197,38 +200,33 @@ def delete_old(tx: Tx, limit: int) -> int:
 
 
 @cache
-def _put_batch() -> Insert:
+def _put_batches() -> Insert:
     statement = insert(batch_status_view)
-    new = statement.excluded
+    old, new = batch_status_view.c, statement.excluded
     told = ("user_id", "status", "pipeline_state", "source_version", "created_at", "last_updated")
+    newer = old.source_version < new.source_version
+    changes = {name: case((newer, new[name]), else_=old[name]) for name in told}
     return statement.on_conflict_do_update(
-        index_elements=["generation", "batch_id"],
-        set_={name: new[name] for name in told},
-        where=batch_status_view.c.source_version < new.source_version,
+        index_elements=["generation", "batch_id"], set_={**changes, "version": old.version + 1}
     )
 
 
-def put_batch(tx: Tx, generations: Iterable[int], state: ProcessingPipelineState) -> None:
-    """Write a batch's state, unless a newer one is there."""
-    row = {
-        "batch_id": state.batch_id,
-        "user_id": state.user_id,
-        "status": state.status.value,
-        "pipeline_state": state.model_dump_json(),
-        "source_version": state.version,
-        "version": 0,
-        "created_at": state.created_at,
-        "last_updated": state.last_updated,
-    }
-    tx.execute(_put_batch(), [{"generation": number, **row} for number in generations])
-
-
-def raise_version(tx: Tx, generations: Iterable[int], batch_id: str) -> None:
-    """Give the batch's view a new version, because something in it has changed."""
-    for number in generations:
-        same = (batch_status_view.c.generation == number) & (batch_status_view.c.batch_id == batch_id)
-        changes = {"version": batch_status_view.c.version + 1}
-        tx.execute(update(batch_status_view).where(same).values(changes))
+def put_batches(tx: Tx, generations: Iterable[int], states: Iterable[ProcessingPipelineState]) -> None:
+    """Write the states of batches, each unless a newer one is there, and give each view a new version."""
+    rows = [
+        {
+            "batch_id": state.batch_id,
+            "user_id": state.user_id,
+            "status": state.status.value,
+            "pipeline_state": state.model_dump_json(),
+            "source_version": state.version,
+            "version": 1,
+            "created_at": state.created_at,
+            "last_updated": state.last_updated,
+        }
+        for state in states
+    ]
+    tx.execute(_put_batches(), [{"generation": number, **row} for number in generations for row in rows])
 
 
 def note_end(tx: Tx, generations: Iterable[int], batch_id: str, run_id: str) -> bool:
@@ -242,11 +240,14 @@ def note_end(tx: Tx, generations: Iterable[int], batch_id: str, run_id: str) -> 
     )
 
 
-def batch(tx: ReadTx, batch_id: str) -> tuple[ProcessingPipelineState, int] | None:
-    """Return a batch's state and its view's version."""
-    same = (batch_status_view.c.generation == CURRENT) & (batch_status_view.c.batch_id == batch_id)
-    row = tx.first(select(batch_status_view.c.pipeline_state, batch_status_view.c.version).where(same))
-    return (ProcessingPipelineState.model_validate_json(row.pipeline_state), row.version) if row else None
+def batches(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[ProcessingPipelineState, int]]:
+    """Return batches' states and their views' versions."""
+    view = batch_status_view.c
+    mine = (view.generation == CURRENT) & _among(view.batch_id, batch_ids)
+    rows = tx.all(select(view.batch_id, view.pipeline_state, view.version).where(mine).order_by(view.batch_id))
+    return {
+        row.batch_id: (ProcessingPipelineState.model_validate_json(row.pipeline_state), row.version) for row in rows
+    }
 
 
 def batch_ids(tx: ReadTx, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int) -> list[str]:
@@ -314,35 +315,38 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> 
 
 def removed(tx: ReadTx, number: int, essay_ids: Sequence[str]) -> set[str]:
     """Return those of the essays that were removed."""
-    wanted = essay_view.c.essay_id.in_(select(each(essay_ids).c.value))
-    gone = (essay_view.c.generation == number) & essay_view.c.removed & wanted
+    gone = (essay_view.c.generation == number) & essay_view.c.removed & _among(essay_view.c.essay_id, essay_ids)
     return set(tx.scalars(select(essay_view.c.essay_id).where(gone)))
 
 
-def essays(tx: ReadTx, batch_id: str, essay_ids: Iterable[str] | None = None) -> list[tuple[EssayRow, list[PhaseRow]]]:
-    """Return a batch's essays, or these of them, in the order in which they came, with what is known of each."""
-    there = (essay_view.c.generation == CURRENT) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
-    heard = (essay_phase_view.c.generation == CURRENT) & (essay_phase_view.c.batch_id == batch_id)
+def essays(
+    tx: ReadTx, batch_ids: Iterable[str], essay_ids: Iterable[str] | None = None
+) -> list[tuple[EssayRow, list[PhaseRow]]]:
+    """Return batches' essays, or these of them, in the order in which they came, with what is known of each."""
+    asked, view, phase_view = list(batch_ids), essay_view.c, essay_phase_view.c
+    there = (view.generation == CURRENT) & _among(view.batch_id, asked) & view.removed.is_(False)
+    heard = (phase_view.generation == CURRENT) & _among(phase_view.batch_id, asked)
     if essay_ids is not None:
-        wanted = select(each(essay_ids).c.value)
-        there &= essay_view.c.essay_id.in_(wanted)
-        heard &= essay_phase_view.c.essay_id.in_(wanted)
+        wanted = list(essay_ids)
+        there &= _among(view.essay_id, wanted)
+        heard &= _among(phase_view.essay_id, wanted)
     phases: dict[str, list[PhaseRow]] = {}
-    for row in tx.all(select(essay_phase_view).where(heard).order_by(essay_phase_view.c.phase.desc())):
+    for row in tx.all(select(essay_phase_view).where(heard).order_by(phase_view.phase.desc())):
         found = PhaseRow.model_validate({**row._mapping, "metrics": json.loads(row.metrics)})  # noqa: SLF001 -- public
         phases.setdefault(row.essay_id, []).append(found)
-    rows = tx.all(select(essay_view).where(there).order_by(essay_view.c.essay_id))
+    rows = tx.all(select(essay_view).where(there).order_by(view.essay_id))
     return [(EssayRow.model_validate(row._mapping), phases.get(row.essay_id, [])) for row in rows]  # noqa: SLF001 -- public
 
 
-def counts(tx: ReadTx, batch_id: str, run_id: str | None) -> Counts:
-    """Count the essays of one run by phase and status."""
-    mine = (essay_phase_view.c.generation == CURRENT) & (essay_phase_view.c.batch_id == batch_id)
-    columns = (essay_phase_view.c.phase, essay_phase_view.c.status)
-    counted = select(*columns, func.count().label("essays")).where(mine, essay_phase_view.c.run_id == run_id)
-    found: Counts = {}
-    for row in tx.all(counted.group_by(*columns)):
-        found.setdefault(PhaseName(row.phase), {})[EssayStatus(row.status)] = row.essays
+def counts(tx: ReadTx, batch_ids: Iterable[str]) -> dict[tuple[str, str | None], Counts]:
+    """Count the essays of batches by run, phase and status; by (batch, run)."""
+    view = essay_phase_view.c
+    columns = (view.batch_id, view.run_id, view.phase, view.status)
+    mine = (view.generation == CURRENT) & _among(view.batch_id, batch_ids)
+    found: dict[tuple[str, str | None], Counts] = {}
+    for row in tx.all(select(*columns, func.count().label("essays")).where(mine).group_by(*columns)):
+        counted = found.setdefault((row.batch_id, row.run_id), {})
+        counted.setdefault(PhaseName(row.phase), {})[EssayStatus(row.status)] = row.essays
     return found
 
 
@@ -355,15 +359,16 @@ def waiting(tx: ReadTx, batch_id: str, state: PipelineState) -> set[str]:
     return set(tx.scalars(select(view.essay_id).where(mine).group_by(view.essay_id).having(fewer)))
 
 
-def essay_totals(tx: ReadTx, batch_id: str) -> tuple[int, int]:
-    """Return how many essays the batch has, and how many of them no run has taken in yet."""
-    there = (essay_view.c.generation == CURRENT) & (essay_view.c.batch_id == batch_id) & essay_view.c.removed.is_(False)
+def essay_totals(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return how many essays each batch has, and how many of them no run has taken in yet; nothing where none is."""
+    view = essay_view.c
+    there = (view.generation == CURRENT) & _among(view.batch_id, batch_ids) & view.removed.is_(False)
     heard = exists().where(
-        essay_phase_view.c.generation == essay_view.c.generation, essay_phase_view.c.essay_id == essay_view.c.essay_id
+        essay_phase_view.c.generation == view.generation, essay_phase_view.c.essay_id == view.essay_id
     )
-    counted = select(func.count().label("total"), func.count().filter(~heard).label("fresh"))
-    row = tx.all(counted.select_from(essay_view).where(there))[0]
-    return row.total, row.fresh
+    counted = select(view.batch_id, func.count().label("total"), func.count().filter(~heard).label("fresh"))
+    rows = tx.all(counted.where(there).group_by(view.batch_id))
+    return {row.batch_id: (row.total, row.fresh) for row in rows}
 
 
 def put_attention(tx: Tx, place: tuple[str, str, str], parked: int, cause: str) -> None:
@@ -396,12 +401,14 @@ def replace_attention(
             put_attention(tx, place, *asked.get(place, (0, "")))
 
 
-def batch_attention(tx: ReadTx, batch_id: str) -> Attention | None:
-    """Return what of the batch is parked, if anything."""
-    rows = tx.all(
-        select(attention).where(attention.c.batch_id == batch_id).order_by(attention.c.grp, attention.c.topic)
-    )
-    return Attention(parked=sum(row.parked for row in rows), cause=rows[0].cause) if rows else None
+def batch_attentions(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, Attention]:
+    """Return what of the batches is parked, where anything is; the cause is that of the first."""
+    found: dict[str, Attention] = {}
+    places = select(attention).where(_among(attention.c.batch_id, batch_ids))
+    for row in tx.all(places.order_by(attention.c.batch_id, attention.c.grp, attention.c.topic)):
+        before = found.get(row.batch_id, Attention(parked=0, cause=row.cause))
+        found[row.batch_id] = before.model_copy(update={"parked": before.parked + row.parked})
+    return found
 
 
 def erase(tx: Tx, batch_id: str) -> None:
@@ -414,24 +421,33 @@ def erase(tx: Tx, batch_id: str) -> None:
 # -- feeds
 
 
+def heads(tx: ReadTx, user_ids: Iterable[str]) -> dict[str, int]:
+    """Return the numbers of the feeds' last entries; nothing where there is none."""
+    rows = tx.all(select(feed_head.c.user_id, feed_head.c.seq).where(_among(feed_head.c.user_id, user_ids)))
+    return {row.user_id: row.seq for row in rows}
+
+
 def head(tx: ReadTx, user_id: str) -> int:
     """Return the number of the feed's last entry; 0 if there is none."""
-    return int(tx.scalar(select(feed_head.c.seq).where(feed_head.c.user_id == user_id)) or 0)
+    return heads(tx, [user_id]).get(user_id, 0)
 
 
-def take_seqs(tx: Tx, user_id: str, count: int) -> int:
-    """Take so many places in a teacher's feed and return the first; the row is locked until the commit."""
-    statement = insert(feed_head).values(user_id=user_id, seq=count)
-    last = tx.scalar(
-        statement.on_conflict_do_update(index_elements=["user_id"], set_={"seq": feed_head.c.seq + count}).returning(
-            feed_head.c.seq
-        )
-    )
-    return int(last) - count + 1
+@cache
+def _take_seqs() -> ReturningInsert[tuple[str, int]]:
+    statement = insert(feed_head)
+    return statement.on_conflict_do_update(
+        index_elements=["user_id"], set_={"seq": feed_head.c.seq + statement.excluded.seq}
+    ).returning(feed_head.c.user_id, feed_head.c.seq)
 
 
-def add_entries(tx: Tx, user_id: str, items: Sequence[FeedItem]) -> None:
-    """Write entries of a teacher's feed."""
+def take_seqs(tx: Tx, counts: Mapping[str, int]) -> dict[str, int]:
+    """Take so many places in each teacher's feed and return the first of each; they are locked until the commit."""
+    rows = [{"user_id": user_id, "seq": count} for user_id, count in sorted(counts.items())]
+    return {row.user_id: row.seq - counts[row.user_id] + 1 for row in tx.returning(_take_seqs(), rows)}
+
+
+def add_entries(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
+    """Write entries of teachers' feeds: each teacher with what is told her."""
     rows = [
         {
             "user_id": user_id,
@@ -443,7 +459,7 @@ def add_entries(tx: Tx, user_id: str, items: Sequence[FeedItem]) -> None:
             "payload": json.dumps(item.data),
             "at": item.at,
         }
-        for item in items
+        for user_id, item in entries
     ]
     tx.execute(insert(feed), rows)
 
@@ -469,6 +485,10 @@ def trim_feed(tx: Tx, before: datetime, limit: int) -> int:
     last = max(tx.scalars(old.limit(limit)))
     tx.execute(update(feed_head).where(feed_head.c.user_id == oldest.user_id).values(trimmed=last))
     return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
+
+
+def _among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    return column.in_(select(each(values).c.value))
 
 
 def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed

@@ -8,7 +8,7 @@ from huleedu.aggregator import model, store
 from huleedu.contracts.batch import AggregatedBatchStatus, BatchStatus, PipelineState, ProcessingPipelineState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from huleedu.contracts.essay import EssayResultIds
     from huleedu.platform.db import ReadTx
@@ -17,34 +17,45 @@ UNSEEN = 0
 """The version of an answer that no view stands behind yet."""
 
 
-def cursor(tx: ReadTx, user_id: str, seq: int | None = None) -> str:
-    """Return a feed position as clients keep it: `<epoch>:<seq>`; without `seq`, the feed's head."""
-    return f"{store.current_generation(tx)}:{store.head(tx, user_id) if seq is None else seq}"
+def cursor(tx: ReadTx, user_id: str) -> str:
+    """Return the head of a teacher's feed as clients keep it: `<epoch>:<seq>`."""
+    return f"{store.current_generation(tx)}:{store.head(tx, user_id)}"
 
 
-def status(tx: ReadTx, batch_id: str, seq: int | None = None) -> AggregatedBatchStatus | None:
-    """Return a batch as its teacher sees it, or None if there is no view of it."""
-    found = store.batch(tx, batch_id)
-    if found is None:
-        return None
-    state, version = found
-    shown = live(tx, state)
-    essays, fresh = store.essay_totals(tx, batch_id)
-    return AggregatedBatchStatus(
-        batch_id=batch_id,
-        user_id=state.user_id,
-        title=state.title,
-        language=state.language,
-        status=shown.status,
-        pipeline_state=shown,
-        essays=essays,
-        unassessed=fresh,
-        attention=store.batch_attention(tx, batch_id),
-        version=version,
-        live_cursor=cursor(tx, state.user_id, seq),
-        created_at=state.created_at,
-        last_updated=state.last_updated,
+def statuses(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, AggregatedBatchStatus]:
+    """Return batches as their teachers see them; nothing where there is no view."""
+    found = store.batches(tx, batch_ids)
+    counts, totals, attentions = (
+        store.counts(tx, found),
+        store.essay_totals(tx, found),
+        store.batch_attentions(tx, found),
     )
+    epoch, heads = store.current_generation(tx), store.heads(tx, {state.user_id for state, _ in found.values()})
+    shown: dict[str, AggregatedBatchStatus] = {}
+    for batch_id, (state, version) in found.items():
+        live = model.live(state, counts.get((batch_id, state.run_id), {}))
+        essays, fresh = totals.get(batch_id, (0, 0))
+        shown[batch_id] = AggregatedBatchStatus(
+            batch_id=batch_id,
+            user_id=state.user_id,
+            title=state.title,
+            language=state.language,
+            status=live.status,
+            pipeline_state=live,
+            essays=essays,
+            unassessed=fresh,
+            attention=attentions.get(batch_id),
+            version=version,
+            live_cursor=f"{epoch}:{heads.get(state.user_id, 0)}",
+            created_at=state.created_at,
+            last_updated=state.last_updated,
+        )
+    return shown
+
+
+def status(tx: ReadTx, batch_id: str) -> AggregatedBatchStatus | None:
+    """Return a batch as its teacher sees it, or None if there is no view of it."""
+    return statuses(tx, [batch_id]).get(batch_id)
 
 
 def unseen(state: ProcessingPipelineState, live_cursor: str) -> AggregatedBatchStatus:
@@ -69,12 +80,15 @@ def public(found: AggregatedBatchStatus) -> BatchStatus:
 
 
 def essays(
-    tx: ReadTx, batch_id: str, shown: PipelineState, essay_ids: Iterable[str] | None = None
-) -> list[EssayResultIds]:
-    """Return a batch's essays, or these of them, as their teacher sees them beside this state of the batch."""
-    return [model.essay_view(essay, phases, shown) for essay, phases in store.essays(tx, batch_id, essay_ids)]
+    tx: ReadTx, shown: Mapping[str, PipelineState], essay_ids: Iterable[str] | None = None
+) -> dict[str, list[EssayResultIds]]:
+    """Return the essays of these batches, or these of them, as their teachers see them beside the batches' states."""
+    found: dict[str, list[EssayResultIds]] = {batch_id: [] for batch_id in shown}
+    for essay, phases in store.essays(tx, shown, essay_ids):
+        found[essay.batch_id].append(model.essay_view(essay, phases, shown[essay.batch_id]))
+    return found
 
 
 def live(tx: ReadTx, state: ProcessingPipelineState) -> PipelineState:
     """Return a batch's state with the counts that its essays' rows show."""
-    return model.live(state, store.counts(tx, state.batch_id, state.run_id))
+    return model.live(state, store.counts(tx, [state.batch_id]).get((state.batch_id, state.run_id), {}))

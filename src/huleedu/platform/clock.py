@@ -14,8 +14,8 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the present moment, in UTC."""
 
-    def seconds(self) -> float:
-        """Return seconds from a fixed point; only differences mean anything."""
+    def worked(self) -> float:
+        """Return the seconds that this thread has worked, without what it waited; only differences mean anything."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -28,9 +28,9 @@ class SystemClock:
         """Return the present moment, in UTC."""
         return datetime.now(UTC)
 
-    def seconds(self) -> float:
-        """Return the monotonic clock's reading."""
-        return time.monotonic()
+    def worked(self) -> float:
+        """Return the processor time of this thread."""
+        return time.thread_time()
 
     async def sleep(self, seconds: float) -> None:
         """Wait in real time."""
@@ -49,7 +49,7 @@ class ManualClock:
         """Return the moment that time was moved to."""
         return self._start + timedelta(seconds=self._elapsed)
 
-    def seconds(self) -> float:
+    def worked(self) -> float:
         """Return the seconds that time was moved by."""
         return self._elapsed
 

@@ -111,6 +111,10 @@ class Tx(ReadTx):
             return self._connection.execute(statement).rowcount
         return self._connection.execute(statement, rows).rowcount if rows else 0
 
+    def returning(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
+        """Execute for each of the rows and return what the statement returns of each, in no order."""
+        return self._connection.execute(statement, rows).all() if rows else ()
+
     def announce(self, channel: str) -> None:
         """Wake who watches this channel, once this transaction has committed."""
         self.announced.add(channel)
