@@ -8,11 +8,6 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.stage import CLASS, Scheme, Stage, ask, class_of
 
-WORDS = {
-    "en": {"done": "Done", "live": "Live", "classes": "Your classes", "results": "Results", "figures": "figures"},
-    "sv": {"done": "Klart", "live": "Direkt", "classes": "Dina klasser", "results": "Resultat", "figures": "siffror"},
-}
-
 
 @dataclass(frozen=True)
 class Place:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import Download, Page, Route, expect
 
 from tests.browser.stage import CLASS, Stage, ask
 
@@ -20,6 +20,16 @@ def heading(page: Page, name: str) -> None:
 
 def done(page: Page) -> None:
     expect(page.locator("h1 ~ p .badge")).to_have_text("Done")
+
+
+def uploads_held(page: Page) -> list[Route]:
+    """Let no upload leave this page; return those that wait to be let go."""
+    held: list[Route] = []
+    page.route(
+        "**/v1/batches/*/essays",
+        lambda route: held.append(route) if route.request.method == "POST" else route.continue_(),
+    )
+    return held
 
 
 def saved(page: Page, name: str, folder: Path) -> Path:
@@ -92,6 +102,48 @@ def test_the_sample_class(stage: Stage, anna: str) -> None:
         expect(page.locator(".essay")).to_have_count(12)
         page.get_by_role("button", name="Check the essays").click()
         done(page)
+
+
+def test_files_that_are_on_their_way_are_not_left_without_a_question(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        held = uploads_held(page)
+        page.get_by_role("link", name="New class").first.click()
+        page.locator("input[type=file]").set_input_files(CLASS[:2])
+        page.get_by_role("button", name="Make the class and upload 2 files").click()
+        go_on = page.get_by_role("button", name="Go to the class")
+        expect(go_on).to_be_disabled()
+        question = page.get_by_role("alertdialog", name="Leave while files are being sent?")
+
+        page.get_by_role("link", name="Your classes").click()
+        question.get_by_role("button", name="Stay").click()
+        expect(question).to_have_count(0)
+        page.go_back()
+        expect(question).to_be_visible()
+        expect(page).to_have_url(re.compile("/batches/new$"))
+        page.keyboard.press("Escape")
+        heading(page, "New class")
+
+        page.get_by_role("link", name="Your classes").click()
+        question.get_by_role("button", name="Leave").click()
+        heading(page, "Your classes")
+        held.pop().continue_()
+        expect(page.locator("li", has_text="2 essays")).to_be_visible()
+
+
+def test_a_question_that_is_answered_by_the_last_file_goes_away(stage: Stage, anna: str, tmp_path: Path) -> None:
+    picture = tmp_path / "scan.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    with stage.page(signed_in=anna) as page:
+        held = uploads_held(page)
+        page.get_by_role("link", name="New class").first.click()
+        page.locator("input[type=file]").set_input_files(picture)
+        page.get_by_role("button", name="Make the class and upload 1 file").click()
+        page.get_by_role("link", name="Your classes").click()
+        expect(page.get_by_role("alertdialog")).to_be_visible()
+        held.pop().continue_()
+        expect(page.get_by_text("1 file was refused")).to_be_visible()
+        expect(page.get_by_role("alertdialog")).to_have_count(0)
+        expect(page.get_by_role("link", name="Go to the class")).to_be_visible()
 
 
 def test_by_keyboard_alone(stage: Stage, anna: str) -> None:

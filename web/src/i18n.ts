@@ -5,21 +5,35 @@ import { createI18n, type MessageContext } from 'vue-i18n'
 export type Language = 'en' | 'sv'
 export const LANGUAGES: readonly Language[] = ['en', 'sv']
 
-type Messages = Record<string, unknown>
-const files = import.meta.glob<Messages>('./locales/*/*.json', { eager: true, import: 'default' })
+type Read = (said: MessageContext) => string
+export interface Messages {
+  [key: string]: Read | Messages
+}
+interface Sentences {
+  [key: string]: string | Sentences
+}
+const files = import.meta.glob<Sentences>('./locales/*/*.json', { eager: true, import: 'default' })
 
-function messages(language: Language): Record<string, Messages> {
+function messages(language: Language): Messages {
   const mine = Object.entries(files).filter(([path]) => path.includes(`/${language}/`))
-  return Object.fromEntries(mine.map(([path, content]) => [path.replace(/.*\/|\.json$/g, ''), content]))
+  return Object.fromEntries(mine.map(([path, area]) => [path.replace(/.*\/|\.json$/g, ''), read(area)]))
 }
 
 /** A sentence is a form for each number, with `|` between them, and takes values by name: `{name}`. */
-export function read(sentence: string): (said: MessageContext) => string {
+function form(sentence: string): Read {
   const forms = sentence.split(' | ')
   return (said) => {
-    const form = forms.length > 1 ? said.plural(forms) : sentence
-    return form.replace(/\{(\w+)\}/g, (_, name: string) => toDisplayString(said.named(name)))
+    const one = forms.length > 1 ? said.plural(forms) : sentence
+    return one.replace(/\{(\w+)\}/g, (_, name: string) => toDisplayString(said.named(name)))
   }
+}
+
+/** Make sentences what the library asks for where it is not to compile them itself: each a function of its values. */
+export function read(sentences: Sentences): Messages {
+  const all = Object.entries(sentences)
+  return Object.fromEntries(
+    all.map(([key, said]) => [key, typeof said === 'string' ? form(said) : read(said)]),
+  )
 }
 
 function chosen(): Language {
@@ -47,7 +61,6 @@ export const i18n = createI18n({
   legacy: false,
   locale: chosen(),
   fallbackLocale: 'en',
-  messageCompiler: read,
   messages: { en: messages('en'), sv: messages('sv') },
   datetimeFormats: { en: moment, sv: moment },
   numberFormats: { en: number, sv: number },

@@ -1,4 +1,4 @@
-/** Every refusal and every problem that the server may answer with has its sentence. */
+/** Every refusal, every problem and every remark of ours that the server may answer with has its sentence. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 
 import problems from '@/locales/en/problems.json'
 import refusals from '@/locales/en/refusals.json'
+import why from '@/locales/en/why.json'
 
 const root = join(import.meta.dirname, '../..')
 const described = JSON.parse(readFileSync(join(root, 'docs/reference/openapi.json'), 'utf8')) as {
@@ -42,5 +43,14 @@ describe('a sentence', () => {
     const found = codes()
     expect(found.size).toBeGreaterThan(20)
     expect([...found].filter((code) => !(code in problems) && !OPERATORS.includes(code))).toEqual([])
+  })
+
+  it('is there for every remark that is not the grammar checker’s', () => {
+    const rules = sources('phases').matchAll(/"(spelling|style):(\w+)": "/g)
+    const found = [...rules].map(([, kind, rule]) => [kind, rule])
+    expect(found.length).toBeGreaterThan(8)
+    expect(found.filter(([kind, rule]) => !Object.hasOwn(why[kind as keyof typeof why], rule ?? ''))).toEqual(
+      [],
+    )
   })
 })

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { bins, placeOf, summary } from '@/components/measures/distribution'
+import { bins, placeOf, stretch, summary, type Summary } from '@/components/measures/distribution'
 
 const figures = fc.array(fc.double({ min: 0, max: 5000, noNaN: true }), { minLength: 1, maxLength: 60 })
 
@@ -43,6 +43,19 @@ describe('the place of an essay', () => {
 
   it('is in the middle where all are equal', () => {
     expect(placeOf(3, [3, 3, 3])).toEqual({ rank: 1, shared: true, of: 3, part: 'middle' })
+  })
+})
+
+describe('the drawing', () => {
+  it.each([
+    [[0, 0, 0], 0, [0, 10]],
+    [[0, 0], 1, [0, 1]],
+    [[0.4], 1, [0, 1.4]],
+    [[70, 70], 0, [60, 80]],
+    [[-20], 1, [-21, -19]],
+    [[0, 100], 0, [-6, 106]],
+  ])('of %j with %i decimals shows %j', (of, decimals, shown) => {
+    expect(stretch(summary(of) as Summary, decimals)).toEqual(shown)
   })
 })
 

@@ -1,5 +1,6 @@
 /** The page's connection: what it says, what it makes of what it hears, and how it comes again. */
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { ref } from 'vue'
 
 import type { ServerFrame } from '@/api/schema'
 import { Live, type FeedFrame, type Socket } from '@/live/live'
@@ -35,6 +36,7 @@ const forgotten = vi.fn()
 let live: Live
 let heard: FeedFrame[]
 let missed: number
+const behind = ref(false)
 let begun: string[]
 
 function wire(): Wire {
@@ -56,6 +58,7 @@ beforeEach(() => {
   wires.length = 0
   heard = []
   missed = 0
+  behind.value = false
   begun = []
   live = new Live({
     open() {
@@ -67,11 +70,11 @@ beforeEach(() => {
   })
   live.listen({
     hear: (frame) => heard.push(frame),
-    async miss() {
+    miss() {
       missed++
-      return Promise.resolve()
     },
     begin: ({ epoch, seq }) => begun.push(`${epoch}:${seq}`),
+    behind,
   })
   live.start()
 })
@@ -82,6 +85,17 @@ describe('the connection', () => {
     welcome('1:7')
     expect(wire().said).toEqual([{ event: 'hello', cursor: null }])
     expect([state(), begun]).toEqual(['live', ['1:7']])
+  })
+
+  it('is not live before all that it goes on from has been read', () => {
+    behind.value = true
+    welcome('1:7')
+    expect(state()).toBe('catching-up')
+    behind.value = false
+    expect(state()).toBe('live')
+    behind.value = true
+    wire().ends(1006)
+    expect(state()).toBe('offline')
   })
 
   it('hands on each frame once, in order', () => {

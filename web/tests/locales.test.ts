@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 import { describe, expect, it } from 'vitest'
 
-import { i18n } from '@/i18n'
+import { i18n, read } from '@/i18n'
 
 const source = join(import.meta.dirname, '../src')
 const folder = join(source, 'locales')
@@ -54,9 +54,8 @@ describe('the languages', () => {
 describe('a sentence', () => {
   const { t, mergeLocaleMessage } = i18n.global
   const numbered = 'No file | 1 file | {count} files'
-  mergeLocaleMessage('en', {
-    tried: { plain: 'As {who} says', numbered, two: '{count} file | {count} files' },
-  })
+  const tried = { plain: 'As {who} says', numbered, two: '{count} file | {count} files' }
+  mergeLocaleMessage('en', read({ tried }))
 
   it.each([
     ['plain', { who: '{who} | $& @:plain' }, 1, 'As {who} | $& @:plain says'],

@@ -2,9 +2,9 @@
 import { describe, expect, it } from 'vitest'
 
 import type { BatchClientStatus, BatchStatus, PipelineExecutionStatus } from '@/api/schema'
-import { doneOf, milestone, phasesOf, possible } from '@/components/batch/run'
+import { doneOf, foreign, milestone, phasesOf, possible } from '@/components/batch/run'
 
-import { batch } from './frames'
+import { batch, essay } from './frames'
 
 type Counts = [successful: number, failed: number, cancelled: number, left: number]
 
@@ -106,5 +106,21 @@ describe('what is said aloud', () => {
     ['nothing when it is over', ended, { ...ended, version: 2 }, null],
   ])('is %s', (_what, before, now, said) => {
     expect(milestone(before, now)).toBe(said)
+  })
+})
+
+describe('the language of a class', () => {
+  it.each([
+    [[], false],
+    [[65, 70, 5], true],
+    [[65, 5], false],
+    [[12, 11, 10], false],
+    [[65, null, null], false],
+  ])('with %j unknown words in a hundred may be wrong: %s', (unknown, wrong) => {
+    const essays = unknown.map((count) => ({
+      ...essay('e'),
+      ...(count !== null && { metrics: { spellcheck: { word_count: 100, spelling_corrections: count } } }),
+    }))
+    expect(foreign(essays)).toBe(wrong)
   })
 })

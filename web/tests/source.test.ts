@@ -59,6 +59,24 @@ describe('a view', () => {
     expect(seen()).toEqual({ a: 6, b: 7 })
   })
 
+  it('is behind until its snapshot is joined to where frames began', async () => {
+    expect(source.behind.value).toBe(true)
+    source.begin({ epoch: 1, seq: 6 })
+    await answers(snapshot(5, 'a'))
+    expect(source.behind.value).toBe(true)
+    refuse(new Problem(503, 'UNAVAILABLE', '', 1))
+    await vi.advanceTimersByTimeAsync(999)
+    expect([source.behind.value, asked]).toEqual([true, 2])
+    await vi.advanceTimersByTimeAsync(1)
+    await answers(snapshot(6, 'a'))
+    expect(source.behind.value).toBe(false)
+    source.miss()
+    expect(source.behind.value).toBe(true)
+    refuse(new Problem(404, 'NOT_FOUND', ''))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(source.behind.value).toBe(false)
+  })
+
   it('paints many events as one', async () => {
     await answers(snapshot(5, 'a'))
     const before = source.shown.value
@@ -90,7 +108,7 @@ describe('a view', () => {
 
   it('reads again after a resync, and of two answers takes the later asked', async () => {
     const first = answer
-    void source.miss()
+    source.miss()
     const second = answer
     first(snapshot(3, 'old'))
     second(snapshot(9, 'a'))

@@ -1,5 +1,5 @@
 /** The one connection of the page to the teacher's feed: it goes on after the cursor that it has, whatever happens. */
-import { shallowRef } from 'vue'
+import { computed, shallowReactive, shallowRef, type Ref } from 'vue'
 
 import type { ClientFrame, Ping, Reconnect, Resync, ServerFrame, Welcome } from '@/api/schema'
 
@@ -17,9 +17,11 @@ export type Connection =
 export interface Listener {
   hear(frame: FeedFrame): void
   /** What is shown cannot be brought up to date by frames: take it anew. */
-  miss(): Promise<void>
+  miss(): void
   /** Frames come from here on: what was read before this place has a hole. */
   begin(from: Place): void
+  /** It waits for an answer of the server before it can show what is so now. */
+  readonly behind: Readonly<Ref<boolean>>
 }
 
 /** What is used of a WebSocket. */
@@ -36,6 +38,7 @@ const WELCOME_MS = 10_000
 const QUIET_MS = 400
 const BEATS = 2.5
 const BACK_OFF = { first: 500, most: 30_000 }
+const CATCHING_UP: Connection = { state: 'catching-up' }
 const BAD_FRAME = 4400
 const UNAUTHENTICATED = 4401
 const STOPS = new Map<number, 'foreign' | 'crowded'>([
@@ -44,13 +47,17 @@ const STOPS = new Map<number, 'foreign' | 'crowded'>([
 ])
 
 export class Live {
-  readonly connection = shallowRef<Connection>({ state: 'connecting' })
-  private readonly listeners = new Set<Listener>()
+  private readonly stream = shallowRef<Connection>({ state: 'connecting' })
+  private readonly listeners = shallowReactive(new Set<Listener>())
+  /** Live is who hears the stream and has read all that it goes on from. */
+  readonly connection = computed<Connection>(() => {
+    const behind = this.stream.value.state === 'live' && [...this.listeners].some((one) => one.behind.value)
+    return behind ? CATCHING_UP : this.stream.value
+  })
   private socket: Socket | null = null
   private cursor: string | null = null
   private wanted = false
   private attempts = 0
-  private missing = 0
   private patience = WELCOME_MS
   private heardAt = 0
   /** With a socket: it has been silent for too long. Without: try again. */
@@ -68,7 +75,7 @@ export class Live {
   start(): void {
     this.wanted = true
     this.attempts = 0
-    this.connection.value = { state: 'connecting' }
+    this.stream.value = { state: 'connecting' }
     this.connect()
   }
 
@@ -81,7 +88,7 @@ export class Live {
 
   /** The browser says that something is different: do not wait if there is no connection, or only a dead one. */
   hurry(): void {
-    if (!this.wanted || this.connection.value.state === 'stopped') return
+    if (!this.wanted || this.stream.value.state === 'stopped') return
     if (this.socket && Date.now() - this.heardAt < this.patience) return
     this.attempts = 0
     this.connect()
@@ -136,7 +143,7 @@ export class Live {
       this.world.forgotten()
     } else if (why) {
       this.drop()
-      this.connection.value = { state: 'stopped', why }
+      this.stream.value = { state: 'stopped', why }
     } else {
       if (code === BAD_FRAME) this.cursor = null
       this.lose()
@@ -146,8 +153,7 @@ export class Live {
   /** There is no connection: come again, later each time, and not all at the same moment. */
   private lose(after = 0): void {
     this.drop()
-    if (this.connection.value.state !== 'offline')
-      this.connection.value = { state: 'offline', since: Date.now() }
+    if (this.stream.value.state !== 'offline') this.stream.value = { state: 'offline', since: Date.now() }
     const most = Math.min(BACK_OFF.most, BACK_OFF.first * 2 ** this.attempts++)
     this.next = setTimeout(
       () => {
@@ -179,14 +185,14 @@ export class Live {
   }
 
   private welcomed(frame: Welcome): void {
-    const returning = this.connection.value.state !== 'connecting'
+    const returning = this.stream.value.state !== 'connecting'
     this.attempts = 0
     this.patience = frame.heartbeat_s * 1000 * BEATS
     this.listenFor()
     if (this.cursor === null) for (const listener of this.listeners) listener.begin(place(frame.cursor))
     this.cursor = frame.cursor
     if (returning) this.catchUp()
-    else this.connection.value = { state: 'live' }
+    else this.stream.value = { state: 'live' }
   }
 
   /** Nothing is missing up to the server's cursor: what lies between was erased. Behind ours, it is another feed. */
@@ -203,29 +209,25 @@ export class Live {
     if (ours && here.epoch !== ours.epoch) this.miss()
     this.cursor = cursorOf(frame)
     for (const listener of this.listeners) listener.hear(frame)
-    if (this.connection.value.state === 'catching-up') this.settle()
+    if (this.stream.value.state === 'catching-up') this.settle()
   }
 
   private miss(): void {
     this.cursor = null
-    this.missing++
     this.catchUp()
-    void Promise.allSettled([...this.listeners].map((listener) => listener.miss())).then(() => {
-      this.missing--
-      if (this.connection.value.state === 'catching-up') this.settle()
-    })
+    for (const listener of this.listeners) listener.miss()
   }
 
   private catchUp(): void {
-    this.connection.value = { state: 'catching-up' }
+    this.stream.value = CATCHING_UP
     this.settle()
   }
 
-  /** Caught up is who has heard nothing new for a moment, and waits for no answer. */
+  /** Caught up is who has heard nothing new for a moment. */
   private settle(): void {
     clearTimeout(this.quiet)
     this.quiet = setTimeout(() => {
-      if (!this.missing) this.connection.value = { state: 'live' }
+      this.stream.value = { state: 'live' }
     }, QUIET_MS)
   }
 }

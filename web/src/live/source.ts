@@ -25,6 +25,7 @@ function atPaint(act: () => void): void {
 export class Source implements Listener {
   readonly shown = shallowRef<Shown | null>(null)
   readonly problem = shallowRef<Problem | null>(null)
+  readonly behind = shallowRef(true)
   private at: Place = { epoch: 0, seq: 0 }
   private from: Place = { epoch: 0, seq: 0 }
   private asked = 0
@@ -70,13 +71,14 @@ export class Source implements Listener {
     atPaint(this.paint)
   }
 
-  async miss(): Promise<void> {
-    await this.reload()
+  miss(): void {
+    this.behind.value = true
+    void this.reload()
   }
 
   begin(from: Place): void {
     this.from = from
-    if (this.problem.value !== null || (this.shown.value && later(from, this.at))) void this.reload()
+    if (this.problem.value !== null || (this.shown.value && later(from, this.at))) this.miss()
   }
 
   private async fetch(load: (shown: Shown | null) => Promise<Snapshot>): Promise<void> {
@@ -89,19 +91,23 @@ export class Source implements Listener {
       this.at = place(cursor)
       this.shown.value = shown
       this.problem.value = null
+      this.behind.value = later(this.from, this.at)
     } catch (error) {
       if (mine !== this.asked) return
       this.failed(error as Problem)
     }
     this.loading = false
     this.paint()
-    if (this.shown.value && later(this.from, this.at)) await this.reload()
+    if (this.behind.value && !this.problem.value) await this.reload()
   }
 
   private failed(problem: Problem): void {
     this.problem.value = problem
     if (problem.status === 404) this.shown.value = null
-    if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) return
+    if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) {
+      this.behind.value = false // there is nothing to wait for
+      return
+    }
     this.again = setTimeout(() => void this.reload(), (problem.retryAfter ?? 0) * 1000 || AGAIN_MS)
   }
 
@@ -113,7 +119,10 @@ export class Source implements Listener {
     this.waiting = []
     const last = frames.at(-1)
     if (!last || this.shown.value === null) return
-    if (Number(last.epoch) !== this.at.epoch) return void this.reload()
+    if (Number(last.epoch) !== this.at.epoch) {
+      this.miss()
+      return
+    }
     this.at = place(cursorOf(last))
     this.shown.value = reduce(this.shown.value, frames)
   }

@@ -129,7 +129,8 @@ export function useFrames(batchId: string, hear: (frame: FeedFrame) => void): vo
       if (frame.batch_id === batchId) hear(frame)
     },
     begin: () => undefined,
-    miss: () => Promise.resolve(),
+    miss: () => undefined,
+    behind: shallowRef(false),
   }
   onScopeDispose(live.listen(listener))
 }

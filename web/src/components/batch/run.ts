@@ -1,5 +1,5 @@
 /** What a class's state means for what is shown of it and what can be done. */
-import type { BatchStatus, PhaseName, PipelineStateDetail } from '@/api/schema'
+import type { BatchStatus, EssayView, PhaseName, PipelineStateDetail } from '@/api/schema'
 
 export interface Phase extends PipelineStateDetail {
   readonly name: PhaseName
@@ -60,6 +60,17 @@ export function possible(batch: BatchStatus): Possible {
     change: !running,
     fresh,
   }
+}
+
+const UNKNOWN = 0.3 // of the words: in the wrong language two of three, in the weakest of the sample class one of eight
+
+/** Whether most essays are hardly in the language of the class, so many of their words are unknown. */
+export function foreign(essays: readonly EssayView[]): boolean {
+  const odd = essays.filter(({ metrics }) => {
+    const { spelling_corrections: unknown = 0, word_count: words = 0 } = metrics?.spellcheck ?? {}
+    return unknown > UNKNOWN * words
+  })
+  return odd.length > essays.length / 2
 }
 
 export type Milestone = 'started' | 'ended' | 25 | 50 | 75

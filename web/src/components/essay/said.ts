@@ -1,7 +1,8 @@
 /** A remark in words. */
 import { useI18n } from 'vue-i18n'
 
-import type { Correction } from '@/api/schema'
+import type { Correction, Language } from '@/api/schema'
+import { i18n } from '@/i18n'
 
 /** Return a piece of text on one line with its outer blanks and line breaks to be seen. */
 export function visible(text: string): string {
@@ -21,4 +22,12 @@ export function useSaid(): (remark: Correction) => string {
       kind: t(`essay.kind.${remark.kind}`),
       what: what(remark),
     })
+}
+
+/** Return why, in the reader's language if that can be had: the server says it in the essay's. */
+export function because(remark: Correction, language: Language): { said: string; lang?: Language } {
+  const { t, te, locale } = i18n.global
+  const key = `why.${remark.rule.replace(':', '.')}`
+  if (locale.value === language || !te(key, 'en')) return { said: remark.message, lang: language }
+  return { said: t(key, { word: visible(remark.original), right: visible(remark.replacement ?? '') }) }
 }

@@ -41,6 +41,12 @@ export function summary(figures: readonly number[]): Summary | null {
   return { count: sorted.length, min, q1, median, q3, max } as Summary
 }
 
+/** Return the stretch that a drawing shows: a bit more than the figures take, ten steps more where they are all equal. */
+export function stretch({ min, max }: Summary, decimals: number): [number, number] {
+  const pad = (max - min) * 0.06 || 10 ** (1 - decimals)
+  return [min === max && min >= 0 ? Math.max(0, min - pad) : min - pad, max + pad]
+}
+
 /** Say where one of the figures lies among all of them. */
 export function placeOf(own: number, figures: readonly number[]): Place | null {
   const all = summary(figures)
