@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import httpx2
 import pytest
 import typer
 from typer.testing import CliRunner
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 from huleedu import __version__
 from huleedu.cli import app
@@ -292,7 +295,15 @@ def test_a_signal_stops_the_server_cleanly(tmp_path: Path, number: signal.Signal
         files = [("files", (f"{place}.txt", f"{place} {GOOD}".encode())) for place in range(10)]
         http.post(f"/v1/batches/{batch_id}/essays", files=files)
         assert http.post(f"/v1/batches/{batch_id}/pipelines", json={"requested_pipeline": "all"}).status_code == 202
-        assert server.stop(number) == 0
+        bearer = {"authorization": f"Bearer {token}"}
+        with connect(f"{server.url}/ws".replace("http", "ws"), additional_headers=bearer, proxy=None) as socket:
+            socket.send('{"event": "hello", "cursor": null}')
+            assert json.loads(socket.recv(10))["event"] == "welcome"
+            assert server.stop(number) == 0
+            frames: list[Any] = []
+            with pytest.raises(ConnectionClosedError):
+                frames.extend(map(json.loads, iter(partial(socket.recv, 10), None)))
+            assert (frames[-1], socket.close_code) == ({"event": "reconnect", "after_ms": 0}, 1012)
         assert not (tmp_path / "control.json").exists()
         assert [line["event"] for line in server.lines][-1] == "serve.stopped"
         assert not [line for line in server.lines if line["level"] == "error"]

@@ -73,6 +73,8 @@ class Machine:
             r"listen 443\b": f"listen 127.0.0.1:{self.port}",
             r"listen 80\b": f"listen 127.0.0.1:{self.plain_port}",
             r"127\.0\.0\.1:4001": f"127.0.0.1:{self.upstream}",
+            r"192\.0\.2\.10": "127.0.0.1",
+            r"192\.0\.2\.20": "127.0.0.2",
             r"(?<![\w./])/(etc|var|opt)/": rf"{self.root}/\1/",
             r" -o huleedu -g huleedu": "",
         }.items():
@@ -155,7 +157,8 @@ class Machine:
     def start(self) -> None:
         """Start the server, as the unit does: with these settings, at the port that nginx knows."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HULEEDU_PUBLIC_URL", self.settings()["HULEEDU_PUBLIC_URL"])
+            for name, value in self.settings().items():
+                patch.setenv(name, value)
             installed = self.root / "opt/huleedu/bin/huleedu"
             patch.setattr(served, "HULEEDU", str(installed if installed.exists() else HULEEDU))
             self.server = self._stack.enter_context(served.served(self.data, "--port", str(self.upstream)))
@@ -199,19 +202,6 @@ def machine(bare: Machine) -> Machine:
     (bare.root / "opt/huleedu").symlink_to(Path(HULEEDU).parents[1])
     bare.start()
     return bare
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel that `make dist` makes."""
-    recipe = subprocess.run(["make", "--dry-run", "dist"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    built = re.search(r"^\S+uv build .*$", recipe, re.MULTILINE)
-    assert built, recipe
-    folder = tmp_path_factory.mktemp("dist")
-    command = [*shlex.split(built[0].replace("--out-dir dist", f"--out-dir {folder}")), "--wheel", "--quiet"]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=240)
-    (found,) = folder.glob("*.whl")
-    return found
 
 
 # -- https.md
@@ -295,6 +285,28 @@ def test_addresses_are_told_apart_and_cannot_be_feigned(site: Machine) -> None:
         feigned = {"x-forwarded-for": "127.0.0.3"}
         assert one.post("/v1/session", json=wrong, headers=feigned).status_code == 429
         assert other.post("/v1/session", json=wrong).status_code == 401
+
+
+def test_a_proxy_on_another_machine_is_believed_and_nobody_else_is(bare: Machine) -> None:
+    page = (ROOT / "docs/how-to/https.md").read_text()
+    lines = re.findall(r"`(HULEEDU_HOST=.+?|FORWARDED_ALLOW_IPS=.+?)`", page)
+    assert len(lines) == 2
+    bare.write("/etc/huleedu.env", "\n".join([blocks("https.md")["/etc/huleedu.env"], *lines]))
+    bare.start()
+    wrong = {"email": "anna@school.se", "password": "not the right one"}
+
+    def tried(sender: int) -> list[int]:
+        """Try 31 passwords from 127.0.0.<sender>, which says that two others do."""
+        transport = httpx2.HTTPTransport(local_address=f"127.0.0.{sender}")
+        with httpx2.Client(base_url=bare.server.url, headers={"origin": bare.url}, transport=transport) as http:
+            told = [{"x-forwarded-for": f"203.0.113.{sender}{place % 2}"} for place in range(31)]
+            tries = [wrong | {"email": f"{sender}.{place}@school.se"} for place in range(31)]
+            answers = [http.post("/v1/session", json=one, headers=of) for one, of in zip(tries, told, strict=True)]
+        return [answer.status_code for answer in answers]
+
+    assert tried(2) == [401] * 31
+    assert tried(3) == [401] * 30 + [429]
+    assert tried(1) == [401] * 30 + [429], "it is the proxy's machine that is believed, not this one"
 
 
 def test_a_wrong_public_address_is_told_and_mended_as_the_page_says(site: Machine) -> None:

@@ -1,5 +1,6 @@
 """The migrations make exactly the tables that the code names, whoever runs them and how often."""
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -56,6 +57,33 @@ def test_running_them_twice_or_at_once_is_harmless(tmp_path: Path) -> None:
     for out, err, code in told:
         assert (code == 0 and out.split() == revisions) or (code == 2 and "Another HuleEdu uses" in err), told
     assert schema(both / DATABASE) == schema(once / DATABASE)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sqlalchemy import Engine, event
+from huleedu.platform.migrate import migrate
+
+@event.listens_for(Engine, "after_cursor_execute")
+def die(_connection, _cursor, statement, *_):
+    if sys.argv[2] in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+print(*migrate(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("last", ["CREATE TABLE alembic_version", "DROP TABLE token", "INTO alembic_version"])
+def test_a_server_killed_on_the_way_leaves_a_database_as_it_was(tmp_path: Path, last: str) -> None:
+    path = tmp_path / DATABASE
+    command = [sys.executable, "-c", KILLED, str(path)]
+    assert subprocess.run([*command, last], check=False, timeout=30).returncode == -signal.SIGKILL
+    assert schema(path) == []
+    at_once = [subprocess.Popen([*command, "never"], text=True, stdout=-1) for _ in range(2)]
+    assert {run.communicate(timeout=30)[0] for run in at_once} == {" ".join(migrate(path)) + "\n"}
+    migrate(tmp_path / "other")
+    assert schema(path) == schema(tmp_path / "other")
 
 
 def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import asyncio
 import gc
+import os
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,10 +10,11 @@ from sqlalchemy import select
 
 from huleedu.contracts.batch import BatchClientStatus, BatchPipelineCompletedV1, BatchPipelineRejectedV1
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1, EssayValidationFailedV1
-from huleedu.files import store
+from huleedu.files import handlers, store
 from huleedu.files.unreadable import Unreadable
 from huleedu.platform.errors import Conflict, Gone, NotFound, Unprocessable
-from tests.service.school import COLLEAGUE, School
+from tests.service import held
+from tests.service.school import COLLEAGUE, TEACHER, School
 
 LONG = "There is a place by the sea where my grandmother lives, and every summer "
 
@@ -23,9 +26,10 @@ async def upload(school: School) -> AsyncIterator[Any]:
     assert workers
     await workers.start()
 
-    async def send(batch_id: str, *files: tuple[str, bytes]) -> list[dict[str, Any]]:
+    async def send(batch_id: str, *files: tuple[str, bytes], user_id: str = TEACHER) -> list[dict[str, Any]]:
         parts = [("files", (name, content, "application/octet-stream")) for name, content in files]
-        told = await school.ask("files", "POST", f"/batches/{batch_id}/essays", files=parts, retry=False, timeout=60)
+        path, sent = f"/batches/{batch_id}/essays", {"files": parts, "user_id": user_id}
+        told = await school.ask("files", "POST", path, **sent, retry=False, timeout=60)
         return list(told["items"])
 
     yield send
@@ -66,6 +70,24 @@ async def test_every_file_of_an_upload_has_an_outcome_of_its_own(school: School,
     (said,) = await school.said(EssayContentProvisionedV1)
     assert said.essay_id == essay["essay_id"] == stored[0]["essay_id"]
     assert len(await school.said(EssayValidationFailedV1)) == 4
+
+
+async def test_files_that_take_all_their_time_hold_up_no_other_teacher(
+    school: School,
+    upload: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handlers, "extract", held.extract)
+    monkeypatch.setattr(handlers, "EXTRACTION_SECONDS", 600)
+    fifo = school.directory / "fifo"
+    os.mkfifo(fifo)
+    theirs, ours = await school.batch(), await school.batch(user_id=COLLEAGUE)
+    slow = asyncio.ensure_future(upload(theirs, *[(f"{n}.pdf", str(fifo).encode()) for n in range(10)]))
+    writer = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)  # when one is being read; the others came before it
+    (item,) = await upload(ours, ("a.txt", LONG.encode()), user_id=COLLEAGUE)
+    assert (item["status"], slow.done()) == ("stored", False)
+    slow.cancel()
+    os.close(writer)
 
 
 async def test_the_intake_is_tested_in_the_transaction_that_stores_the_essay(school: School, upload: Any) -> None:  # noqa: ANN401

@@ -340,10 +340,13 @@ async def test_one_socket_too_many_and_the_oldest_goes(
 
 
 async def test_going_down_is_told_and_connections_leave_nothing(scene: Scene, anna: Teacher) -> None:
-    async with scene.join(anna) as socket:
-        await hello(socket)
+    async with scene.join(anna) as first, scene.join(await scene.house.teacher()) as second:
+        for socket in (first, second):
+            await hello(socket)
         scene.live.close_all()
-        assert await closed(socket) == 1012
+        told = [await said(socket) for socket in (first, second)]
+        assert told == [{"event": "reconnect", "after_ms": place * live.APART_MS} for place in range(2)]
+        assert [await closed(socket) for socket in (first, second)] == [1012, 1012]
     before = asyncio.all_tasks()
     for _ in range(10):
         sockets = [await scene.join(anna) for _ in range(10)]

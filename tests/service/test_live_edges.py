@@ -161,5 +161,6 @@ async def test_each_socket_too_many_sends_another_away(scene: Scene, monkeypatch
 async def test_a_broken_view_asks_the_client_to_come_again(scene: Scene) -> None:
     scene.house.platform.peer("aggregator").connect(Response(status_code=500))
     async with scene.joined() as client:
+        assert await client.hears() == {"event": "reconnect", "after_ms": 0}
         assert await client.hears() == live.GOING_DOWN
     scene.house.platform.peer("aggregator").connect(scene.house.apps["aggregator"])

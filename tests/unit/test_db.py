@@ -1,5 +1,6 @@
 import asyncio
 import contextvars
+import math
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -36,20 +37,22 @@ def ids(tx: ReadTx) -> list[int]:
 
 
 async def together(db: Db, *bodies: Callable[[Tx], Any]) -> list[Any]:
-    """Have the bodies run in one group: all wait behind the one that runs first."""
+    """Have the bodies run in one group, however slow: all wait behind the one that runs first."""
     begun, asked = threading.Event(), threading.Event()
 
     def first(_tx: Tx) -> None:
         begun.set()
         asked.wait()
 
-    running = asyncio.ensure_future(db.write(first))
-    await asyncio.to_thread(begun.wait)
-    waiting = asyncio.gather(*(db.write(body) for body in bodies), return_exceptions=True)
-    await asyncio.sleep(0)  # each has asked
-    asked.set()
-    outcomes = await waiting
-    await asyncio.gather(running, return_exceptions=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huleedu.platform.db.GROUP_SECONDS", math.inf)
+        running = asyncio.ensure_future(db.write(first))
+        await asyncio.to_thread(begun.wait)
+        waiting = asyncio.gather(*(db.write(body) for body in bodies), return_exceptions=True)
+        await asyncio.sleep(0)  # each has asked
+        asked.set()
+        outcomes = await waiting
+        await asyncio.gather(running, return_exceptions=True)
     return outcomes
 
 

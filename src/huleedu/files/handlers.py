@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 GROUP = "file-service"
 EXTRACTION_SECONDS = 5.0
+SPARE = 1
+"""Workers beyond those that one teacher's files may hold: another's need not wait until a hostile file is given up."""
 PATIENCE = timedelta(minutes=10)
 """No upload takes so long; blobs of one that has not ended by then are deleted."""
 CLOSED = Unreadable(RefusalCode.INTAKE_CLOSED, "The batch is being assessed. Add the file when it is done.")
@@ -88,7 +91,10 @@ class Files:
     def __init__(self, platform: Platform, workers: Workers) -> None:
         self._db, self._blobs, self._workers = platform.db, platform.blobs, workers
         # One more than can be read at once: no worker waits for a file, and few files are held in memory.
-        self._places = asyncio.Semaphore(platform.settings.workers + 1)
+        self._places = asyncio.Semaphore(platform.settings.workers + SPARE + 1)
+        # A file needs a turn of its teacher's to wait for a place: before her next one come all other teachers'.
+        self._each = platform.settings.workers
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     # -- uploads
 
@@ -104,8 +110,9 @@ class Files:
     async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem | None:
         """Take one file in, or say why not; None if the batch has been erased."""
         name, essay_id = model.given_name(file.filename or ""), str(new_id())
+        turns = self._turns.setdefault(user_id, asyncio.Semaphore(self._each))
         try:
-            async with self._places:
+            async with turns, self._places:
                 found = await self._read(file, name, essay_id)
                 if isinstance(found, Unreadable):
                     return await self._db.write(lambda tx: self._refuse(tx, batch_id, name, found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from huleedu.contracts.batch import BatchErasedV1, BatchPipelineCompletedV1, BatchPipelineRejectedV1
-from huleedu.files.handlers import GROUP, Files, gone
+from huleedu.files.handlers import GROUP, SPARE, Files, gone
 from huleedu.files.routes import routes
 from huleedu.platform.blobs.store import discard_expected
 from huleedu.platform.blobs.sweep import Sweep
@@ -20,7 +20,7 @@ EXTRACTION_MIB = 256
 
 def build(platform: Platform) -> Service:
     """Wire files. Hostile files are read in bare children, which share no memory with anything."""
-    workers = Workers(count=platform.settings.workers, memory_mib=EXTRACTION_MIB)
+    workers = Workers(count=platform.settings.workers + SPARE, memory_mib=EXTRACTION_MIB)
     files = Files(platform, workers)
     sweep = Sweep(platform, GROUP, gone)
     return Service(

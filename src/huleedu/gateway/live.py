@@ -8,6 +8,7 @@ buffers, the subscription is in force, the feed is read after the client's curso
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
@@ -42,6 +43,8 @@ FRAMES = 100
 RESYNC = {"event": "resync", "reason": "the cursor is not of this feed, or no longer: take a fresh snapshot"}
 BAD_FRAME, UNAUTHENTICATED, FOREIGN, TOO_SLOW, TOO_MANY, TOO_MANY_FRAMES = 4400, 4401, 4403, 4408, 4409, 4429
 GOING_DOWN = 1012
+APART_MS = 10
+"""Clients that are sent away together come again one after the other, a hundred in a second."""
 Place = tuple[int, int]
 log = structlog.get_logger()
 
@@ -55,6 +58,7 @@ class Socket:
     waiting: asyncio.Queue[tuple[Place, str] | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     place: Place = (0, 0)
     close_code: int | None = None
+    after_ms: int = 0
     frames: int = 0
 
     @property
@@ -155,10 +159,10 @@ class Live:
                     socket.put(_place(head))
 
     def close_all(self) -> None:
-        """Ask every client to come again: this process is going down."""
-        for sockets in self._sockets.values():
-            for socket in sockets:
-                socket.end(GOING_DOWN)
+        """Ask every client to come again, not all at once: this process is going down."""
+        for place, socket in enumerate(itertools.chain.from_iterable(self._sockets.values())):
+            socket.after_ms = place * APART_MS
+            socket.end(GOING_DOWN)
 
     @asynccontextmanager
     async def _joined(self, socket: Socket) -> AsyncIterator[None]:
@@ -196,7 +200,10 @@ class Live:
                     await self._welcome(socket, cursor)
                     while (message := await socket.waiting.get()) is not None:
                         await self._forward(socket, *message)
-                await socket.send({"type": "websocket.close", "code": socket.close_code or GOING_DOWN})
+                code = socket.close_code or GOING_DOWN
+                if code == GOING_DOWN:
+                    await _send(socket, {"event": "reconnect", "after_ms": socket.after_ms})
+                await socket.send({"type": "websocket.close", "code": code})
             except WebSocketDisconnect:  # the client has gone while something was sent
                 log.debug("live.gone")
             tasks.cancel_scope.cancel()

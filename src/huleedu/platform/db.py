@@ -303,6 +303,7 @@ def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 -- the
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "cache_size=-16000"):
         cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA secure_delete=ON")  # FAST leaves a pupil's words in the pages that become free
     cursor.close()
 
 

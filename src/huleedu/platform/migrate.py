@@ -26,11 +26,16 @@ def config() -> Config:
 
 
 def migrate(path: Path) -> list[str]:
-    """Upgrade the database, made if need be; return the revisions it has now. A newer database is refused."""
+    """Upgrade the database, made if need be; return the revisions it has now. A newer database is refused.
+
+    The whole upgrade is one transaction: whoever is stopped on the way, or comes second, finds all of it or nothing.
+    """
     settings = config()
     known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    # The driver would begin before INSERT only, and so commit each CREATE by itself.
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.begin() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         has = set(MigrationContext.configure(connection).get_current_heads())
         if has - known:
             raise Usage(f"{path} was made by a newer HuleEdu. Install that version, or choose another --data-dir.")
