@@ -1,5 +1,6 @@
-"""What an installation is set to, and the secret that it keeps."""
+"""What an installation is set to, what it ships, and the secret that it keeps."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from huleedu.gateway.access import loopback
+from huleedu.gateway.page import FOLDER
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
@@ -60,3 +62,8 @@ def test_which_names_lead_to_this_machine_only(host: str, *, here: bool) -> None
 def test_keys_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps({"service": "x", "signing": "y"}))
     assert Keys.of(tmp_path) == Keys(service="x")
+
+
+def test_the_page_ships_no_more_scripts_than_a_slow_line_can_bear() -> None:
+    scripts = [len(gzip.compress(path.read_bytes())) for path in FOLDER.rglob("*.js")]
+    assert 0 < sum(scripts) <= 250_000
