@@ -22,13 +22,10 @@ def done(page: Page) -> None:
     expect(page.locator("h1 ~ p .badge")).to_have_text("Done")
 
 
-def uploads_held(page: Page) -> list[Route]:
-    """Let no upload leave this page; return those that wait to be let go."""
+def held_back(page: Page, address: str) -> list[Route]:
+    """Let nothing that this page sends to an address leave; return what waits to be let go."""
     held: list[Route] = []
-    page.route(
-        "**/v1/batches/*/essays",
-        lambda route: held.append(route) if route.request.method == "POST" else route.continue_(),
-    )
+    page.route(address, lambda route: held.append(route) if route.request.method == "POST" else route.continue_())
     return held
 
 
@@ -106,7 +103,7 @@ def test_the_sample_class(stage: Stage, anna: str) -> None:
 
 def test_files_that_are_on_their_way_are_not_left_without_a_question(stage: Stage, anna: str) -> None:
     with stage.page(signed_in=anna) as page:
-        held = uploads_held(page)
+        uploads = held_back(page, "**/v1/batches/*/essays")
         page.get_by_role("link", name="New class").first.click()
         page.locator("input[type=file]").set_input_files(CLASS[:2])
         page.get_by_role("button", name="Make the class and upload 2 files").click()
@@ -126,7 +123,7 @@ def test_files_that_are_on_their_way_are_not_left_without_a_question(stage: Stag
         page.get_by_role("link", name="Your classes").click()
         question.get_by_role("button", name="Leave").click()
         heading(page, "Your classes")
-        held.pop().continue_()
+        uploads.pop().continue_()
         expect(page.locator("li", has_text="2 essays")).to_be_visible()
 
 
@@ -134,13 +131,13 @@ def test_a_question_that_is_answered_by_the_last_file_goes_away(stage: Stage, an
     picture = tmp_path / "scan.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
     with stage.page(signed_in=anna) as page:
-        held = uploads_held(page)
+        classes = held_back(page, "**/v1/batches")
         page.get_by_role("link", name="New class").first.click()
         page.locator("input[type=file]").set_input_files(picture)
         page.get_by_role("button", name="Make the class and upload 1 file").click()
         page.get_by_role("link", name="Your classes").click()
         expect(page.get_by_role("alertdialog")).to_be_visible()
-        held.pop().continue_()
+        classes.pop().continue_()
         expect(page.get_by_text("1 file was refused")).to_be_visible()
         expect(page.get_by_role("alertdialog")).to_have_count(0)
         expect(page.get_by_role("link", name="Go to the class")).to_be_visible()
