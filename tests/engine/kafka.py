@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from uuid import uuid4
 
 from confluent_kafka.admin import AdminClient
@@ -11,6 +12,7 @@ from huleedu.contracts.messages import TOPICS
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Db
 from huleedu.platform.log.kafka import Cluster, KafkaLog, create_topics
+from huleedu.platform.tasks import Tasks
 
 
 @asynccontextmanager
@@ -22,20 +24,21 @@ async def topics_at(url: str, topics: Collection[str] = tuple(TOPICS.values())) 
     try:
         yield mine
     finally:
-        for deleted in AdminClient(Cluster.of(mine).config).delete_topics(made).values():
+        admin = AdminClient(Cluster.of(mine).config)
+        for deleted in admin.delete_topics(made).values():
             await asyncio.to_thread(deleted.result)
 
 
 @asynccontextmanager
 async def relaying(log: KafkaLog) -> AsyncIterator[None]:
     """Bring what is said to the broker while the block runs."""
-    relay = asyncio.create_task(log.tend(SystemClock()))
+    clock = SystemClock()
+    tasks = Tasks(clock)
+    tasks.start("relay", partial(log.tend, clock))
     try:
         yield
     finally:
-        relay.cancel()
-        with suppress(asyncio.CancelledError):
-            await relay
+        await tasks.aclose()
 
 
 @asynccontextmanager

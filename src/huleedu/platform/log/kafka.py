@@ -9,7 +9,6 @@ that are committed to the broker are a hint for lag tools.
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from pydantic import BaseModel, ValidationError
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
 from huleedu.platform.errors import Unavailable, Usage
@@ -185,16 +185,26 @@ class KafkaLog:
                 f"{self._cluster.prefix}{row.topic}",
                 key=row.key,
                 value=row.envelope,
-                headers=_headers(row.envelope),
+                headers=Origin.headers(row.envelope),
                 on_delivery=partial(told, row.pos),
             )
 
 
-def _headers(envelope: str) -> list[tuple[str, str | bytes | None]]:
-    """Return what brokers' tools and tracers look for, without decoding the event."""
-    origin = json.loads(envelope)
-    names = ("event_id", "event_type", "traceparent", "source_service")
-    return [(name, origin[name]) for name in names if origin.get(name)]
+class Origin(BaseModel):
+    """What brokers' tools and tracers look for in a record's headers, read without decoding the event."""
+
+    event_id: str | None = None
+    event_type: str | None = None
+    traceparent: str | None = None
+    source_service: str | None = None
+
+    @classmethod
+    def headers(cls, envelope: str) -> list[tuple[str, str | bytes | None]]:
+        """Return the headers of an envelope; one that cannot be read has none, and is parked by its readers."""
+        try:
+            return [*cls.model_validate_json(envelope).model_dump(exclude_none=True).items()]
+        except ValidationError:
+            return []
 
 
 class KafkaConsumer:
