@@ -104,6 +104,21 @@ async def test_an_older_assignment_commits_nothing(log: Log, db: Db) -> None:
         assert lanes(await read(newest, 2)) == {(HEARD[0], "x"): [1, 2]}
 
 
+async def test_who_rewinds_goes_on_from_its_positions_under_new_fences(log: Log, db: Db) -> None:
+    await say(db, *events(LANES[0], range(10)))
+    async with log.consume("g", HEARD) as consumer:
+        old = await read(consumer, 10)
+        await commit(db, "g", old[:4])
+        await consumer.rewind()
+        new = await read(consumer, 6)
+        assert lanes(new) == {(HEARD[0], "x"): list(range(4, 10))}
+        with pytest.raises(store.Fenced):
+            await commit(db, "g", old)
+        await commit(db, "g", new)
+        await say(db, event(LANES[0], 10))
+        assert lanes(await read(consumer, 1)) == {(HEARD[0], "x"): [10]}
+
+
 async def test_a_commit_wakes_the_waiting_and_a_rollback_does_not(log: Log, db: Db) -> None:
     async with log.consume("g", HEARD[:1]) as consumer, log.consume("h", HEARD) as other:
         waiting = asyncio.gather(consumer.fetch(), other.fetch())

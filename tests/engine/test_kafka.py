@@ -19,7 +19,7 @@ from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.errors import Unavailable, Usage
-from huleedu.platform.log import Consumer, Record, store
+from huleedu.platform.log import Consumer, Record, kafka, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.tasks import Tasks
@@ -274,11 +274,14 @@ async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
     assert settings["retention.ms"].value == str(int(KEPT.total_seconds() * 1000))
 
 
-async def test_a_broker_that_asks_who_it_is_is_told(servers: Servers, tmp_path: Path) -> None:
+async def test_a_broker_that_asks_who_it_is_is_told(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with topics_at(servers.env("kafka")["SERVERS_KAFKA_SASL_URL"]) as secured:
         async with world_on(tmp_path, secured) as world, relaying(log_of(world)), member(world):
             await say_round(world, 0)
             await happened(world, 1)
         wrong = secured.replace("huleedu:", "huleedu:not-")
+        monkeypatch.setattr(kafka, "ADMIN_SECONDS", 2)
         with pytest.raises(Usage):
             await asyncio.to_thread(create_topics, wrong)
