@@ -18,6 +18,7 @@ from sqlalchemy import func, select, update
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.context import bound
+from huleedu.platform.db import Db
 from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.log import Consumer, Record, kafka, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
@@ -95,6 +96,12 @@ def places(records: Iterable[Record]) -> set[int]:
     return {record.partition for record in records}
 
 
+async def moved(db: Db) -> set[int]:
+    """Return the partitions that were assigned more than once."""
+    again = select(store.position.c.part).where(store.position.c.fence > 1, store.position.c.topic == TOPIC)
+    return await db.read(lambda tx: set(tx.scalars(again)))
+
+
 def raw(url: str) -> list[Any]:
     """Return what the broker has of the topic, as any client sees it."""
     cluster = Cluster.of(url)
@@ -114,17 +121,13 @@ def raw(url: str) -> list[Any]:
 async def test_a_partition_moves_between_consumers_without_loss_or_doubled_effects(
     tmp_path: Path, url: str, protocol: str
 ) -> None:
-    async def moved() -> bool:
-        taken_again = select(func.count()).select_from(store.position).where(store.position.c.fence > 1)
-        return bool(await world.db.read(lambda tx: tx.scalar(taken_again)))
-
     address = f"{url}group.protocol={protocol}"
     async with world_on(tmp_path, address) as world, relaying(log_of(world)), member(world):
         await say_round(world, 0)
         await happened(world, 1)
         said = 1
         async with member(world):
-            while not await moved():
+            while not await moved(world.db):
                 await say_round(world, said)
                 said += 1
                 await happened(world, said)
@@ -145,9 +148,8 @@ async def test_records_of_an_assignment_that_is_over_commit_nothing_and_are_hand
         old = await read(first, 3 * len(LANES))
         async with log.consume(GROUP, [TOPIC]) as second:
             new = await second.fetch()
-            taken = select(store.position.c.part).where(store.position.c.fence > 1)
-            moved = await db.read(lambda tx: set(tx.scalars(taken)))
-            lost = [record for record in old if record.partition in moved]
+            gone = await moved(db)
+            lost = [record for record in old if record.partition in gone]
             assert 0 < len(lost) < len(old)
             with pytest.raises(store.Fenced):
                 await db.write(lambda tx: store.advance(tx, GROUP, old))
@@ -158,7 +160,7 @@ async def test_records_of_an_assignment_that_is_over_commit_nothing_and_are_hand
             await db.write(lambda tx: store.advance(tx, GROUP, new))
             await first.rewind()
             kept = await read(first, len(old) - len(new))
-            assert places(kept) == places(old) - moved
+            assert places(kept) == places(old) - gone
             await db.write(lambda tx: store.advance(tx, GROUP, kept))
 
 
