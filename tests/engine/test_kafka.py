@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from sqlalchemy import func, select, update
 
-from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
+from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS, decode
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db
@@ -27,7 +27,20 @@ from huleedu.platform.tasks import Tasks
 from tests.engine.kafka import relaying, topics_at
 from tests.given import opened
 from tests.servers import ENGINE, Servers
-from tests.service.world import CHANGED, EFFECT, GROUP, Killed, Lane, MortalDb, World, effect, event, events, tables
+from tests.service.world import (
+    CHANGED,
+    EFFECT,
+    GROUP,
+    Killed,
+    Lane,
+    MortalDb,
+    World,
+    effect,
+    event,
+    events,
+    number,
+    tables,
+)
 
 pytestmark = [*ENGINE]
 TOPIC = TOPICS[CHANGED]
@@ -188,6 +201,24 @@ async def test_a_consumer_that_is_not_read_from_pauses_and_goes_on_as_the_same_m
         records = await read(consumer, count)
     assert [record.offset for record in records] == list(range(count))
     assert {record.fence for record in records} == {1}
+
+
+async def test_a_consumer_that_is_assigned_more_while_it_pauses_goes_on_with_all_of_it(world: World) -> None:
+    rounds = 2 * BACKLOG // len(LANES)
+    log = log_of(world)
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as first:
+        assert isinstance(first, KafkaConsumer)
+        for numbered in range(rounds):
+            await say_round(world, numbered)
+        while not first._paused:  # noqa: ASYNC110 -- the thread tells nobody
+            await asyncio.sleep(0)
+        async with log.consume(GROUP, [TOPIC]) as second:
+            gone = places(await second.fetch())
+        missing = {(lane[1], numbered) for lane in LANES for numbered in range(rounds)}
+        while missing:
+            records = await first.fetch()
+            missing -= {(record.key, number(decode(TOPIC, record.value).data)) for record in records}
+        assert gone <= await moved(world.db)
 
 
 async def test_a_killed_broker_comes_back_and_nothing_is_lost_or_doubled(world: World, servers: Servers) -> None:

@@ -228,7 +228,8 @@ class KafkaConsumer:
         self._told: dict[Place, int] = {}
         self._hinted = 0.0
         self._read = 0
-        self._paused = False
+        self._flowing: set[Place] = set()
+        self._paused: set[Place] = set()
         self._thread = threading.Thread(target=self._run, name=f"kafka-{group}", daemon=True)
         self._thread.start()
 
@@ -301,13 +302,14 @@ class KafkaConsumer:
             self._rewound = False
             for start in self._take(list(self._mine)):
                 client.seek(start)
-        self._pause(client)
         first = client.poll(POLL_SECONDS)
         if first is not None:
             records = self._tagged([first])
             records += self._tagged(client.consume(FETCH, 0))
             self._read += len(records)
             self._loop.call_soon_threadsafe(self._arrive, records)
+            self._flowing |= {_place(record) for record in records}
+        self._pause(client)
         if time.monotonic() - self._hinted > HINT_SECONDS:
             self._hint(client)
 
@@ -325,23 +327,31 @@ class KafkaConsumer:
         return records
 
     def _pause(self, client: Consumer) -> None:
-        """Stop reading while the runner is far behind, without leaving the group for it."""
+        """Stop reading while the runner is far behind, without leaving the group for it.
+
+        Partitions come while others are paused, so it is kept which are, and each is paused when it has begun to flow.
+        """
         behind = self._read - self._gone
-        if not self._paused and behind > BACKLOG:
-            client.pause(client.assignment())
-            self._paused = True
-        elif self._paused and behind < BACKLOG // 2:
-            client.resume(client.assignment())
-            self._paused = False
+        if behind > BACKLOG and self._flowing:
+            client.pause(self._partitions(self._flowing))
+            self._paused |= self._flowing
+            self._flowing = set()
+        elif behind < BACKLOG // 2 and self._paused:
+            client.resume(self._partitions(self._paused))
+            self._paused = set()
 
     def _assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         prefix = self._cluster.prefix
         client.incremental_assign(self._take([(it.topic.removeprefix(prefix), it.partition) for it in partitions]))
-        self._paused = False  # the new ones are not
 
     def _revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
-        for it in partitions:
-            self._mine.pop((it.topic.removeprefix(self._cluster.prefix), it.partition), None)
+        gone = {(it.topic.removeprefix(self._cluster.prefix), it.partition) for it in partitions}
+        if gone & self._paused:
+            client.resume(self._partitions(gone & self._paused))  # librdkafka would remember it
+        self._paused -= gone
+        self._flowing -= gone
+        for place in gone:
+            self._mine.pop(place, None)
         client.incremental_unassign(partitions)
 
     def _take(self, places: Sequence[Place]) -> list[TopicPartition]:
@@ -352,6 +362,9 @@ class KafkaConsumer:
             TopicPartition(f"{self._cluster.prefix}{topic}", partition, position or OFFSET_BEGINNING)
             for (topic, partition), (_, position) in leases.items()
         ]
+
+    def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:
+        return [TopicPartition(f"{self._cluster.prefix}{topic}", partition) for topic, partition in places]
 
     def _hint(self, client: Consumer) -> None:
         """Tell the broker how far the group is, for those who watch its lag."""
