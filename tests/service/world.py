@@ -32,6 +32,7 @@ from huleedu.contracts.messages import TOPICS, decode
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.app import Platform, running
 from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db, ReadTx, Tx
 from huleedu.platform.errors import Retry
@@ -108,6 +109,9 @@ class DryConsumer:
         self._random.shuffle(order)
         return [topics[topic].pop(0) for topic in order]
 
+    async def rewind(self) -> None:
+        await self._consumer.rewind()
+
     def _more(self, tx: ReadTx) -> bool:
         mine = select(store.position.c.topic, store.position.c.position).where(store.position.c.grp == self._group)
         for row in (row for row in tx.all(mine) if row.topic in self._following):
@@ -125,6 +129,9 @@ class DryLog:
     async def consume(self, group: str, topics: Collection[str]) -> AsyncIterator[DryConsumer]:
         async with self._log.consume(group, topics) as consumer:
             yield DryConsumer(self._db, consumer, group, topics)
+
+    async def tend(self, clock: Clock) -> None:
+        await self._log.tend(clock)
 
 
 class Witness(MemoryBackplane):
