@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text, delete, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -20,15 +20,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 from huleedu.contracts.phase import PhaseWorkRequestedV1
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Big, Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from sqlalchemy.dialects.postgresql import Insert
 
     from huleedu.contracts.phase import EssayOutcome
     from huleedu.platform.db import ReadTx, Tx
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 work = Table(
     "work",
     metadata,
-    Column("place", Integer, primary_key=True, autoincrement=True),
+    Column("place", Big, primary_key=True, autoincrement=True),
     Column("work_id", Text, nullable=False, unique=True),
     Column("run_id", Text, nullable=False),
     Column("batch_id", Text, nullable=False),

@@ -11,7 +11,7 @@ from huleedu.platform.app import Platform
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import SystemClock
-from huleedu.platform.db import Db
+from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import Keys
 from huleedu.platform.log.embedded import EmbeddedLog
@@ -59,7 +59,7 @@ def locked(data_dir: Path) -> Iterator[None]:
 def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     """Return the platform on a data directory, with nothing started."""
     clock = clock or SystemClock()
-    db = Db(settings.data_dir / DATABASE, clock)
+    db = SqliteDb(settings.data_dir / DATABASE, clock)
     return Platform(
         settings=settings,
         keys=Keys.of(settings.data_dir),

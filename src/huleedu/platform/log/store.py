@@ -12,20 +12,23 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     literal,
+    literal_column,
     select,
     true,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Big, Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
+
+    from sqlalchemy import ColumnElement
 
     from huleedu.contracts.envelope import Event
     from huleedu.platform.db import ReadTx, Tx
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 outbox = Table(
     "outbox",
     metadata,
-    Column("pos", Integer, primary_key=True, autoincrement=True),
+    Column("pos", Big, primary_key=True, autoincrement=True),
     Column("topic", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("envelope", Text, nullable=False),
@@ -49,7 +52,7 @@ position = Table(
     Column("topic", Text, nullable=False),
     Column("part", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("position", Big, nullable=False),
     PrimaryKeyConstraint("grp", "topic", "part"),
 )
 inbox = Table(
@@ -135,6 +138,20 @@ def tail(tx: ReadTx, topic: str, start: int, limit: int) -> Sequence[Any]:
     )
 
 
+def settled() -> ColumnElement[bool]:
+    """Say of a row that no transaction is left that can still add one before it: what a relay may read, by `pos`.
+
+    On PostgreSQL a sequence is not commit order. Whoever says something about a key holds that key, so of one key the
+    order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key.
+    """
+    return literal_column("outbox.xid") < func.pg_snapshot_xmin(func.pg_current_snapshot())
+
+
+def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
+    """Let nobody else of this group decide about these keys before this transaction is over."""
+    tx.lock(f"{group}/{key}" for key in keys)
+
+
 def take(tx: Tx, group: str, topic: str, part: int) -> tuple[int, int]:
     """Assign a partition: raise its fence, so that whoever had it can commit no more. (fence, next to read)."""
     statement = insert(position).values(grp=group, topic=topic, part=part, fence=1, position=0)
@@ -162,7 +179,7 @@ def advance(tx: Tx, group: str, records: Sequence[Record]) -> None:
             raise Fenced
 
 
-def hold(tx: Tx, group: str, topic: str, part: int) -> None:
+def hold_position(tx: Tx, group: str, topic: str, part: int) -> None:
     """Lock the partition's position, so that nothing of it is decided elsewhere meanwhile."""
     mine = (position.c.grp == group, position.c.topic == topic, position.c.part == part)
     tx.execute(update(position).where(*mine).values(fence=position.c.fence))
