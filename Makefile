@@ -1,6 +1,6 @@
 # `make` explains itself: a target is listed with the text after its two hashes.
 .DEFAULT_GOAL := help
-.PHONY: setup run demo test check lint types arch web screens pictures docs openapi bench measure dist lock clean help
+.PHONY: setup run demo test test-all check lint types arch web screens pictures docs openapi bench measure dist lock clean help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -45,10 +45,13 @@ run: setup ## start the server at http://127.0.0.1:4001, data in ./huleedu-data,
 demo: setup ## assess a class of twelve essays and print what was found (ESSAYS=, PIPELINE=)
 	$(BIN)/huleedu assess $(ESSAYS) --pipeline $(PIPELINE)
 
-test: setup ## all tests: of the page, then of everything (ARGS= goes to pytest)
+test: setup ## all tests that need nothing but this: of the page, then of everything (ARGS= goes to pytest)
 	$(BIN)/python scripts/build_page.py --packages
 	cd web && npm run --silent test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-all: ## those, and what needs PostgreSQL, Redis, S3 and Kafka (scripts/servers starts them)
+	$(MAKE) test ARGS='-m "" $(ARGS)'
 
 check: lint types arch web ## what the code must satisfy: lint, types, layers, the page, generated documents fresh
 	$(BIN)/python scripts/reference.py --check
@@ -99,4 +102,4 @@ clean: ## remove what make made; your data in ./huleedu-data stays
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12

@@ -1,6 +1,7 @@
 """Fixtures for every test: time that passes when somebody waits for it, and a platform of one's own."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
 from tests.given import RestlessClock, opened
+from tests.servers import Servers
 
 
 @pytest.fixture
@@ -24,6 +26,17 @@ async def platform(tmp_path: Path, clock: RestlessClock) -> AsyncIterator[Platfo
 @pytest.fixture
 def db(platform: Platform) -> Db:
     return platform.db
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory(prefix="huleedu-") as directory:
+        Path(directory).chmod(0o711)  # PostgreSQL may run as another user
+        servers = Servers(Path(directory))
+        try:
+            yield servers
+        finally:
+            servers.down()
 
 
 @pytest.hookimpl(trylast=True)

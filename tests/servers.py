@@ -1,0 +1,52 @@
+"""Real servers for tests, each started when a test first asks for it (by `scripts/servers`) and stopped at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "servers"
+ENGINE = (pytest.mark.engine, pytest.mark.timeout(180))
+"""The marks of a test that needs them: the first one also waits until its server is fetched and has started."""
+
+
+class Servers:
+    """The servers of one test session, in a directory of their own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._env: dict[str, dict[str, str]] = {}
+
+    def env(self, name: str) -> dict[str, str]:
+        """Return the environment of a server, which is started if need be."""
+        if name not in self._env:
+            self.up(name)
+            exports = self._run("env", name).splitlines()
+            pairs = (export.removeprefix("export ").split("=", 1) for export in exports)
+            self._env[name] = {variable: value.strip("'") for variable, value in pairs}
+        return self._env[name]
+
+    def up(self, name: str) -> None:
+        """Start a server, for the first time or again: then with its data and on its ports."""
+        self._run("up", name)
+
+    def pid(self, name: str) -> int:
+        return int(json.loads((self._directory / name / "server.json").read_text())["pid"])
+
+    def kill(self, name: str) -> None:
+        """Kill a server that was started; `up` brings it back."""
+        os.kill(self.pid(name), signal.SIGKILL)
+
+    def down(self) -> None:
+        self._run("down")
+
+    def _run(self, *words: str) -> str:
+        command = [sys.executable, str(SCRIPT), *words, "--dir", str(self._directory)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(done.stderr, pytrace=False)
+        return done.stdout
