@@ -8,13 +8,24 @@ import pytest
 
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
-from tests.given import RestlessClock, opened
-from tests.servers import Servers
+from tests.given import DATABASES, RestlessClock, opened
+from tests.servers import ENGINE, Servers
 
 
 @pytest.fixture
 def clock() -> RestlessClock:
     return RestlessClock()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=ENGINE)])
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Every database of the test is one of these, each in its turn."""
+    if request.param == "postgres":
+        servers: Servers = request.getfixturevalue("servers")
+        DATABASES.server = servers.env("postgres")["HULEEDU_DATABASE_URL"]
+    yield request.param
+    await DATABASES.clear()
+    DATABASES.server = ""
 
 
 @pytest.fixture

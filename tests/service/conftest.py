@@ -8,6 +8,12 @@ import pytest
 from tests.service.school import School, school_at
 
 
+@pytest.fixture(autouse=True)
+def _engine(engine: str) -> str:
+    """Every service does the same on each engine."""
+    return engine
+
+
 @pytest.fixture
 async def school(tmp_path: Path) -> AsyncIterator[School]:
     async with school_at(tmp_path) as school:

@@ -25,6 +25,7 @@ from huleedu.orchestrator.store import erasure
 from huleedu.platform.context import new_id
 from huleedu.platform.db import ReadTx
 from huleedu.platform.errors import NotFound, Problem
+from tests.given import DATABASES
 from tests.service.page import REDUCERS
 from tests.service.school import COLLEAGUE, FINE, TEACHER, School, school_at
 
@@ -173,6 +174,7 @@ def test_whatever_happens_it_adds_up_and_every_page_shows_it(
             await school.finish()
             await school.sweep()
             await all_is_decided(school)
+        await DATABASES.clear()
 
     asyncio.run(live())
 

@@ -39,7 +39,7 @@ from huleedu.platform.log import Consumer, Log, Record, parking, store
 from huleedu.platform.log.redrive import serve
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.service import Notice, Service
-from tests.given import RestlessClock, Stuck, opened
+from tests.given import DATABASES, RestlessClock, Stuck, opened
 
 E = TypeVar("E", bound=Event)
 Lane = tuple[type[Event], str]
@@ -77,12 +77,28 @@ class MortalDb(Db):
 
     dies_before = dies_after = 0
 
+    def __init__(self, mortal: Db) -> None:
+        super().__init__(mortal._clock)
+        self._mortal, self._watches = mortal, mortal._watches
+
+    @override
+    async def start(self) -> None:
+        await self._mortal.start()
+
+    @override
+    async def close(self) -> None:
+        await self._mortal.close()
+
+    @override
+    async def read(self, body: Any) -> Any:
+        return await self._mortal.read(body)
+
     @override
     async def write(self, body: Any) -> Any:
         self.dies_before -= 1
         if self.dies_before == 0:
             raise Killed
-        result = await super().write(body)
+        result = await self._mortal.write(body)
         self.dies_after -= 1
         if self.dies_after == 0:
             raise Killed
@@ -294,8 +310,10 @@ async def world_at(directory: Path) -> AsyncIterator[World]:
         yield World(platform, platform.db)
 
 
-async def talk(directory: Path) -> None:
-    """Say and hear without end, telling each time that something was said."""
+async def talk(directory: Path, url: str) -> None:
+    """Say and hear without end, telling each time that something was said; on this database, if it is PostgreSQL."""
+    if url:
+        DATABASES.server, DATABASES.used = url, {directory: url}
     async with world_at(directory) as world, running(world.live, [world.service]):
         for numbered in itertools.count(len(await world.said(CHANGED)) // 2):
             await world.say(*(event(lane, numbered) for lane in LANES))
