@@ -1,5 +1,6 @@
 """Fixtures for every test: time that passes when somebody waits for it, and a platform of one's own."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
-from tests.given import DATABASES, RestlessClock, opened
+from tests.given import DATABASES, Databases, RestlessClock, opened
 from tests.servers import ENGINE, Servers
 
 
@@ -17,15 +18,23 @@ def clock() -> RestlessClock:
     return RestlessClock()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=ENGINE)])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """Every database of the test is one of these, each in its turn."""
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=ENGINE)])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every database of the module is one of these, each in its turn."""
     if request.param == "postgres":
         servers: Servers = request.getfixturevalue("servers")
         DATABASES.server = servers.env("postgres")["HULEEDU_DATABASE_URL"]
     yield request.param
-    await DATABASES.clear()
+    asyncio.run(DATABASES.clear())
     DATABASES.server = ""
+
+
+@pytest.fixture
+def databases(engine: str) -> Iterator[Databases]:  # noqa: ARG001 -- says what they are
+    """The databases of one test, free for others when it is over."""
+    before = set(DATABASES.used)
+    yield DATABASES
+    asyncio.run(DATABASES.clear(before))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What tests are given: a whole platform in a directory of its own, and time that passes when somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -107,12 +107,11 @@ class Databases:
         await self._execute(self.server, f"CREATE DATABASE {name}")
         return f"{self.server.rpartition('/')[0]}/{name}"
 
-    async def clear(self) -> None:
+    async def clear(self, but: Collection[Path] = ()) -> None:
         """Have every directory's database free for another."""
-        for url in self.used.values():
-            await self._execute(url, EMPTY)
-        self._free += self.used.values()
-        self.used = {}
+        for directory in set(self.used) - set(but):
+            await self._execute(url := self.used.pop(directory), EMPTY)
+            self._free.append(url)
 
     async def _execute(self, url: str, statement: str) -> None:
         connection = await asyncpg.connect(url)

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.given import Databases
 from tests.service.school import School, school_at
 
 
 @pytest.fixture(autouse=True)
-def _engine(engine: str) -> str:
+def _databases(databases: Databases) -> Databases:
     """Every service does the same on each engine."""
-    return engine
+    return databases
 
 
 @pytest.fixture

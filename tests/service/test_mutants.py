@@ -30,7 +30,7 @@ Mutant = Callable[[Any], Any]
 MUTANTS: dict[str, tuple[Any, str, Mutant, laws.Law]] = {}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine() -> str:
     """The laws fail on one engine as on the other; what replaces the transaction is written for SQLite."""
     return "sqlite"

@@ -1,8 +1,6 @@
 import asyncio
-import contextvars
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest

@@ -20,7 +20,7 @@ def given_name(sent: str) -> str:
     can be neither stored nor sent, becomes the sign for that.
     """
     name = _ESCAPED.sub(lambda found: unquote(found[0]), sent)
-    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace") or "unnamed"
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd") or "unnamed"
 
 
 def quoted(name: str) -> str:

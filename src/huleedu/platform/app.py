@@ -68,7 +68,7 @@ async def running(platform: Platform, services: Sequence[Service]) -> AsyncItera
     tasks = Tasks(platform.clock)
     tasks.start("platform.trim", partial(trim, platform))
     for service in services:
-        if service.prepare:
+        if service.prepare and not platform.db.shared:
             await platform.db.write(service.prepare)
         if service.workers:
             await service.workers.start()

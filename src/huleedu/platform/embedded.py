@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DATABASE, BLOBS = "huleedu.db", "blobs"
 CONTROL = "control.json"
 """Where the running server is, for the operator's commands."""
+NEEDS_A_LOG = (
+    "HULEEDU_DATABASE_URL is set, and PostgreSQL needs Kafka for the log: set HULEEDU_LOG_URL=kafka://HOST:PORT."
+)
 
 
 class Locked(Usage):
@@ -59,6 +62,8 @@ def locked(data_dir: Path) -> Iterator[None]:
 def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     """Return the platform on a data directory, with nothing started."""
     clock = clock or SystemClock()
+    if settings.database_url.get_secret_value():
+        raise Usage(NEEDS_A_LOG)
     db = SqliteDb(settings.data_dir / DATABASE, clock)
     return Platform(
         settings=settings,
@@ -75,8 +80,8 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
 async def opened(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
     """Lock, migrate and open a data directory while the block runs."""
     with locked(settings.data_dir):
-        migrate(settings.data_dir / DATABASE)
         platform = wire(settings, clock)
+        migrate(settings.data_dir / DATABASE)
         await platform.db.start()
         await platform.backplane.start()
         try:

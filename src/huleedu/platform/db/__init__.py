@@ -174,7 +174,12 @@ class Watch:
 
 
 class Db(ABC):
-    """A database that is open between `start` and `close`. The tables are there already."""
+    """A database that is open between `start` and `close`. The tables are there already.
+
+    `shared` is whether other processes may be at work on it too.
+    """
+
+    shared = False
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

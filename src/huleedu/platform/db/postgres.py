@@ -71,10 +71,14 @@ class PostgresTx(Tx):
 
 
 class PostgresDb(Db):
-    """A database that other processes use too."""
+    """A database that other processes use too, unless there is to be one writer.
+
+    One writer makes the order of the log that of the commits, as on SQLite: the embedded log can be read on it.
+    """
 
     def __init__(self, url: str, clock: Clock, *, writers: int = WRITERS) -> None:
         super().__init__(clock)
+        self.shared = writers > 1
         self._connect = partial(asyncpg.connect, url, timeout=CONNECT_SECONDS, server_settings=SESSION)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
