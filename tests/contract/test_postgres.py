@@ -7,16 +7,22 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select, text, update
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
+import huleedu.services  # noqa: F401 -- names every table
 from huleedu.contracts.batch import BatchErasureReportedV1
+from huleedu.platform import migrate
 from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
-from huleedu.platform.db import Db, ReadTx, Tx, postgres
+from huleedu.platform.db import Db, ReadTx, Tx, metadata, postgres
 from huleedu.platform.db.postgres import PostgresDb
-from huleedu.platform.errors import Unavailable
+from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.log import store
+from huleedu.platform.migrate import migrate_postgres
 from tests.given import DATABASES
 from tests.servers import ENGINE, Servers
 
@@ -26,7 +32,7 @@ pytestmark = [
     pytest.mark.parametrize("engine", ["postgres"], indirect=True),
 ]
 tables = MetaData()
-thing = Table("thing", tables, Column("id", Integer, primary_key=True), Column("number", Integer))
+counter = Table("counter", tables, Column("id", Integer, primary_key=True), Column("number", Integer))
 
 
 @pytest.fixture
@@ -40,17 +46,17 @@ async def db(url: str, clock: Clock) -> AsyncIterator[Db]:
     db = PostgresDb(url, clock)
     await db.start()
     await db.write(lambda tx: tables.create_all(tx._connection))
-    await db.write(lambda tx: tx.execute(insert(thing), [{"id": number, "number": 0} for number in (1, 2)]))
+    await db.write(lambda tx: tx.execute(insert(counter), [{"id": number, "number": 0} for number in (1, 2)]))
     yield db
     await db.close()
 
 
 def raised(number: int) -> Callable[[Tx], int]:
-    return lambda tx: tx.execute(update(thing).where(thing.c.id == number).values(number=thing.c.number + 1))
+    return lambda tx: tx.execute(update(counter).where(counter.c.id == number).values(number=counter.c.number + 1))
 
 
 def numbers(tx: ReadTx) -> list[int]:
-    return list(tx.scalars(select(thing.c.number).order_by(thing.c.id)))
+    return list(tx.scalars(select(counter.c.number).order_by(counter.c.id)))
 
 
 async def held(db: Db, held_by: Callable[[Tx], object], until: asyncio.Event) -> asyncio.Future[None]:
@@ -68,11 +74,43 @@ async def held(db: Db, held_by: Callable[[Tx], object], until: asyncio.Event) ->
     return running
 
 
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
+async def test_the_migrations_give_the_tables_of_the_code_whoever_runs_them_and_how_often() -> None:
+    new = await DATABASES.create()
+    revisions = await asyncio.gather(*(migrate_postgres(new) for _ in range(3)))
+    assert revisions == [await migrate_postgres(new)] * 3
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(new))
+    async with engine.connect() as connection:
+        changes = await connection.run_sync(differences)
+        unlike = await connection.execute(text(migrate.ALIKE))
+        assert unlike.all() == []
+    await engine.dispose()
+    assert changes == [("remove_column", "outbox", "xid")], "which is for the relay, and on PostgreSQL only"
+
+
+def differences(connection: Connection) -> list[tuple[str, ...]]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    found = compare_metadata(context, metadata)
+    return [(kind, *(str(getattr(what, "name", what)) for what in rest if what is not None)) for kind, *rest in found]
+
+
+async def test_a_newer_database_is_refused_and_one_that_is_not_there_is_told() -> None:
+    new = await DATABASES.create()
+    await migrate_postgres(new)
+    connection = await asyncpg.connect(new)
+    await connection.execute("INSERT INTO alembic_version VALUES ('gateway_9999')")
+    await connection.close()
+    with pytest.raises(Usage, match="made by a newer HuleEdu"):
+        await migrate_postgres(new)
+    with pytest.raises(Usage, match="HULEEDU_DATABASE_URL"):
+        await migrate_postgres(f"{new}_elsewhere")
+
+
 async def test_a_deadlock_is_run_again_and_done_once(db: Db) -> None:
     def both(first: int, second: int) -> Callable[[Tx], None]:
         def body(tx: Tx) -> None:
-            tried.append(first)
             raised(first)(tx)
+            tried.append(first)
             while len(set(tried)) < 2:
                 tx.scalar(select(func.pg_sleep(0.01)))
             raised(second)(tx)

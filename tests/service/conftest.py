@@ -10,7 +10,7 @@ from tests.service.school import School, school_at
 
 
 @pytest.fixture(autouse=True)
-def _databases(databases: Databases) -> Databases:
+def _databases(engine: str, databases: Databases) -> Databases:  # noqa: ARG001 -- named first, it is made first
     """Every service does the same on each engine."""
     return databases
 

@@ -52,6 +52,10 @@ def migrate(path: Path) -> list[str]:
 
 async def migrate_postgres(url: str) -> list[str]:
     """Upgrade a PostgreSQL database, which must be there; whoever comes second waits for the first."""
+    try:
+        await (await asyncpg.connect(url)).close()
+    except (OSError, asyncpg.PostgresError) as error:
+        raise Usage(f"Cannot open the database that HULEEDU_DATABASE_URL names: {error}.") from error
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url), poolclass=NullPool
     )
@@ -62,8 +66,6 @@ async def migrate_postgres(url: str) -> list[str]:
             has = await connection.run_sync(_upgrade, newer, "name another database")
             for unlike in (await connection.execute(text(ALIKE))).scalars().all():
                 await connection.execute(text(unlike))
-    except (OSError, asyncpg.PostgresError) as error:
-        raise Usage(f"Cannot reach the database that HULEEDU_DATABASE_URL names: {error}.") from error
     finally:
         await engine.dispose()
     return has
