@@ -9,7 +9,7 @@ import itertools
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from huleedu.platform.service import Notice, Service
 from tests.given import DATABASES, RestlessClock, Stuck, opened
 
 E = TypeVar("E", bound=Event)
+R = TypeVar("R")
 Lane = tuple[type[Event], str]
 CHANGED, REJECTED, COMPLETED = KINDS = (BatchStateChangedV1, BatchPipelineRejectedV1, BatchPipelineCompletedV1)
 X, Y = "batch-x", "batch-y"
@@ -90,7 +91,7 @@ class MortalDb(Db):
         await self._mortal.close()
 
     @override
-    async def read(self, body: Any) -> Any:
+    async def read(self, body: Callable[[ReadTx], R]) -> R:
         return await self._mortal.read(body)
 
     @override

@@ -12,13 +12,13 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
-    func,
     literal,
-    literal_column,
     select,
     true,
     update,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
@@ -27,8 +27,6 @@ from huleedu.platform.db import Big, Timestamp, each, insert, metadata
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
-
-    from sqlalchemy import ColumnElement
 
     from huleedu.contracts.envelope import Event
     from huleedu.platform.db import ReadTx, Tx
@@ -72,6 +70,26 @@ tombstone = Table(
     Column("at", Timestamp, nullable=False),
     PrimaryKeyConstraint("grp", "key"),
 )
+
+
+class Settled(FunctionElement[bool]):
+    """Whether no transaction is left that can still add a row before this one: what a relay may read, by `pos`.
+
+    With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
+    key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key.
+    """
+
+    inherit_cache = True
+
+
+@compiles(Settled)
+def _always(*_: object, **_how: object) -> str:
+    return "1 = 1"
+
+
+@compiles(Settled, "postgresql")
+def _below_horizon(*_: object, **_how: object) -> str:
+    return "outbox.xid < pg_snapshot_xmin(pg_current_snapshot())"
 
 
 class Fenced(Exception):
@@ -136,15 +154,6 @@ def tail(tx: ReadTx, topic: str, start: int, limit: int) -> Sequence[Any]:
         .order_by(outbox.c.pos)
         .limit(limit)
     )
-
-
-def settled() -> ColumnElement[bool]:
-    """Say of a row that no transaction is left that can still add one before it: what a relay may read, by `pos`.
-
-    On PostgreSQL a sequence is not commit order. Whoever says something about a key holds that key, so of one key the
-    order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key.
-    """
-    return literal_column("outbox.xid") < func.pg_snapshot_xmin(func.pg_current_snapshot())
 
 
 def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
