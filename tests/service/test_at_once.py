@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,7 @@ async def test_each_unit_of_work_is_claimed_by_one_and_put_back_behind_all_other
 
     taken = await asyncio.gather(*(take(f"lease-{number}") for number in range(20)))
     assert {work.request.work_id for work in taken} == {f"work-{number}" for number in range(20)}
-    await asyncio.gather(
-        *(several.db.write(lambda tx, work=work: phases.put_back(tx, work, used=True)) for work in taken)
-    )
+    await asyncio.gather(*(several.db.write(partial(phases.put_back, failed=work, used=True)) for work in taken))
     await several.db.write(lambda tx: enqueue(tx, 25))  # of which twenty are there
     again = await asyncio.gather(*(take(f"again-{number}") for number in range(25)))
     assert sorted(work.attempt for work in again) == [1] * 5 + [2] * 20
