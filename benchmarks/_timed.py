@@ -13,13 +13,13 @@ from typing_extensions import override
 
 from huleedu.platform.app import Platform
 from huleedu.platform.clock import SystemClock
-from huleedu.platform.db import Db
-from huleedu.platform.embedded import opened
+from huleedu.platform.db.sqlite import SqliteDb
+from huleedu.platform.embedded import DATABASE, opened
 from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.settings import Settings
 
 
-class Timed(Db):
+class Timed(SqliteDb):
     """Counts the transactions, and notes when what a body returned was committed."""
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +41,7 @@ async def platform() -> AsyncIterator[tuple[Platform, Timed]]:
     """Open the embedded platform on an empty data directory."""
     with tempfile.TemporaryDirectory() as directory:
         async with opened(Settings(data_dir=Path(directory))) as whole:
-            timed = Timed(whole.db.path)
+            timed = Timed(Path(directory) / DATABASE)
             await timed.start()
             gc.freeze()  # as `huleedu serve` does
             yield replace(whole, db=timed, log=EmbeddedLog(timed)), timed

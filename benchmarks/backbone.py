@@ -22,9 +22,9 @@ from typing_extensions import override
 
 from huleedu.contracts.batch import BatchClientStatus, BatchStateChangedV1
 from huleedu.contracts.envelope import EventEnvelope
-from huleedu.platform import db as database
 from huleedu.platform.app import Platform, running
 from huleedu.platform.db import Db, ReadTx, Tx, Watch
+from huleedu.platform.db import sqlite as database
 from huleedu.platform.log import embedded, store
 from huleedu.platform.log.embedded import EmbeddedConsumer, EmbeddedLog
 from huleedu.platform.service import Notice, Service

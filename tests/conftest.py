@@ -1,5 +1,6 @@
 """Fixtures for every test: time that passes when somebody waits for it, and a platform of one's own."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,13 +9,32 @@ import pytest
 
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
-from tests.given import RestlessClock, opened
-from tests.servers import Servers
+from tests.given import DATABASES, Databases, RestlessClock, opened
+from tests.servers import ENGINE, Servers
 
 
 @pytest.fixture
 def clock() -> RestlessClock:
     return RestlessClock()
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=ENGINE)])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every database of the module is one of these, each in its turn."""
+    if request.param == "postgres":
+        servers: Servers = request.getfixturevalue("servers")
+        DATABASES.server = servers.env("postgres")["HULEEDU_DATABASE_URL"]
+    yield request.param
+    asyncio.run(DATABASES.clear())
+    DATABASES.server = ""
+
+
+@pytest.fixture
+def databases(engine: str) -> Iterator[Databases]:  # noqa: ARG001 -- says what they are
+    """The databases of one test, free for others when it is over."""
+    before = set(DATABASES.used)
+    yield DATABASES
+    asyncio.run(DATABASES.clear(before))
 
 
 @pytest.fixture

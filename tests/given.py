@@ -1,12 +1,13 @@
 """What tests are given: a whole platform in a directory of its own, and time that passes when somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from sqlalchemy import create_engine
 from typing_extensions import override
 
@@ -15,9 +16,13 @@ from huleedu.platform.app import Platform
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import Clock, ManualClock
+from huleedu.platform.context import new_id
 from huleedu.platform.db import Db, metadata
+from huleedu.platform.db.postgres import PostgresDb
+from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.keys import Keys
 from huleedu.platform.log.embedded import EmbeddedLog
+from huleedu.platform.migrate import migrate_postgres
 from huleedu.platform.settings import Settings
 
 
@@ -60,19 +65,85 @@ def empty_database(_tables: frozenset[str]) -> bytes:
     return content
 
 
+EMPTY = """
+    DO $$ BEGIN EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg(format('%I', tablename), ', ') || ' RESTART IDENTITY'
+        FROM pg_tables WHERE schemaname = current_schema() AND tablename <> 'alembic_version'
+    ); END $$
+"""
+
+
+class Databases:
+    """A database for each directory: a file in it or, while `server` says where one runs, of PostgreSQL.
+
+    Those are emptied when the test is over, and used again.
+    """
+
+    def __init__(self) -> None:
+        self.server = ""
+        self.used: dict[Path, str] = {}
+        self._free: list[str] = []
+
+    async def of(self, directory: Path, clock: Clock) -> Db:
+        """Return the directory's database, with every table that was imported."""
+        if self.server:
+            # One writer makes `pos` the order of commits, which is what the embedded log reads by.
+            return PostgresDb(await self.url(directory), clock, writers=1)
+        path = directory / "huleedu.db"
+        if not path.exists():
+            path.write_bytes(empty_database(frozenset(metadata.tables)))
+        return SqliteDb(path, clock)
+
+    async def url(self, directory: Path) -> str:
+        """Return where the directory's PostgreSQL database is; nothing if it is a file."""
+        if self.server and directory not in self.used:
+            self.used[directory] = self._free.pop() if self._free else await self.create()
+            await migrate_postgres(self.used[directory])
+        return self.used.get(directory, "")
+
+    async def create(self) -> str:
+        """Return a new database without any table."""
+        name = f"test_{new_id().hex}"
+        await self._execute(self.server, f"CREATE DATABASE {name}")
+        return f"{self.server.rpartition('/')[0]}/{name}"
+
+    async def clear(self, but: Collection[Path] = ()) -> None:
+        """Have every directory's database free for another."""
+        for directory in set(self.used) - set(but):
+            await self._execute(url := self.used.pop(directory), EMPTY)
+            self._free.append(url)
+
+    async def _execute(self, url: str, statement: str) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+DATABASES = Databases()
+"""Those of the present test; the fixture `engine` chooses their kind."""
+
+
 @asynccontextmanager
-async def opened(directory: Path, clock: Clock, database: type[Db] = Db) -> AsyncIterator[Platform]:
-    """Open the embedded platform on this directory, with every table that was imported."""
-    path = directory / "huleedu.db"
-    if not path.exists():
-        path.write_bytes(empty_database(frozenset(metadata.tables)))
-    db = database(path, clock)
+async def database(directory: Path, clock: Clock, wrap: Callable[[Db], Db] = lambda db: db) -> AsyncIterator[Db]:
+    """Open the directory's database."""
+    db = wrap(await DATABASES.of(directory, clock))
     await db.start()
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+@asynccontextmanager
+async def opened(directory: Path, clock: Clock, wrap: Callable[[Db], Db] = lambda db: db) -> AsyncIterator[Platform]:
+    """Open the embedded platform on this directory."""
     backplane = MemoryBackplane("test")
     await backplane.start()
     blobs = FileBlobs(directory / "blobs")
     try:
-        yield Platform(Settings(), Keys.of(directory), clock, db, EmbeddedLog(db), backplane, blobs)
+        async with database(directory, clock, wrap) as db:
+            yield Platform(Settings(), Keys.of(directory), clock, db, EmbeddedLog(db), backplane, blobs)
     finally:
         await backplane.aclose()
-        await db.close()

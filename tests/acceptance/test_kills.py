@@ -21,7 +21,8 @@ from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
 from huleedu.phases.work import LEASE_MARGIN
 from huleedu.platform.clock import SystemClock
-from huleedu.platform.db import Db, ReadTx
+from huleedu.platform.db import ReadTx
+from huleedu.platform.db.sqlite import SqliteDb
 from tests.acceptance.served import Served, client, rows, served, teacher
 
 KILLS = 10
@@ -203,7 +204,7 @@ def stalled(data_dir: Path) -> list[str]:
         return [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE_MARGIN)]
 
     async def ask() -> list[str]:
-        db = Db(data_dir / "huleedu.db", SystemClock())
+        db = SqliteDb(data_dir / "huleedu.db", SystemClock())
         await db.start()
         try:
             return await db.read(lost)

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.given import Databases
 from tests.service.school import School, school_at
+
+
+@pytest.fixture(autouse=True)
+def _databases(engine: str, databases: Databases) -> Databases:  # noqa: ARG001 -- named first, it is made first
+    """Every service does the same on each engine."""
+    return databases
 
 
 @pytest.fixture

@@ -42,9 +42,10 @@ from huleedu.phases import store as phases
 from huleedu.platform.app import Platform, connect
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.clock import Clock, ManualClock
+from huleedu.platform.clock import ManualClock
 from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, ReadTx, Tx, metadata
+from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.log import store as log_store
 from huleedu.platform.log.redrive import serve
 from huleedu.platform.log.runner import Runner
@@ -64,12 +65,11 @@ Change = Callable[[str, Any], Awaitable[Any]]
 FINE: Fate = lambda _request: True  # noqa: E731 -- a constant of a callable type
 
 
-class HastyDb(Db):
-    """Does not wait for the disk: a power cut is not what is tested here."""
-
-    def __init__(self, path: Path, clock: Clock) -> None:
-        super().__init__(path, clock)
-        event.listen(self._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+def hasty(db: Db) -> Db:
+    """Do not wait for the disk: a power cut is not what is tested here."""
+    if isinstance(db, SqliteDb):
+        event.listen(db._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    return db
 
 
 class Recorder(MemoryBackplane):
@@ -88,7 +88,7 @@ class Recorder(MemoryBackplane):
 class School:
     """The services, and the teachers, pupils and workers that use them."""
 
-    def __init__(self, platform: Platform, clock: ManualClock) -> None:
+    def __init__(self, platform: Platform, clock: ManualClock, directory: Path) -> None:
         self.backplane = Recorder()
         self.platform, self.clock, self.db = replace(platform, backplane=self.backplane), clock, platform.db
         wired = build_all(self.platform)
@@ -96,7 +96,7 @@ class School:
         self.services = {service.name: service for service in wired if service.hears}
         self.files = Files(platform, Workers(count=1))
         self.orchestrator = Orchestrator(platform.db, clock, self.platform.peer("files"))
-        self.directory = platform.db.path.parent
+        self.directory = directory
         self.page = Page(self.ask, TEACHER)
 
     # -- what people do
@@ -375,8 +375,8 @@ def completed(request: PhaseWorkRequestedV1, *, fine: bool = True) -> PhaseWorkC
 async def school_at(directory: Path, clock: ManualClock | None = None) -> AsyncIterator[School]:
     """Open a school on this directory; when the block ends well, what must hold is checked."""
     clock = clock or RestlessClock()
-    async with opened(directory, clock, HastyDb) as platform:
-        school = School(platform, clock)
+    async with opened(directory, clock, hasty) as platform:
+        school = School(platform, clock, directory)
         await school.backplane.start()
         await school.page.follow()
         try:

@@ -1,6 +1,3 @@
-import sqlite3
-from contextlib import closing
-
 import pytest
 from sqlalchemy import select
 
@@ -68,26 +65,6 @@ async def test_an_erased_batch_leaves_no_row_and_no_blob(school: School) -> None
     ) == ["batch_deleted"]
     assert len(await school.essays(other)) == 2
     assert "blobs" in await school.traces(other)
-
-
-async def test_the_file_of_the_database_forgets_too(school: School) -> None:
-    word, path = "Okapiwombat", school.platform.db.path
-    batch_id = await school.batch(*(f"{word} {number} {'long ' * 40}" for number in range(30)))
-
-    def bytes_of_it() -> bytes:
-        """Return the whole file, with what had been written beside it only."""
-        with closing(sqlite3.connect(path)) as connection:
-            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                pass
-        return path.read_bytes()
-
-    assert word.encode() in bytes_of_it()
-    assert not await erase(school, batch_id)
-    await school.settle()
-    await school.sweep()
-    await school.settle()
-    assert await erase(school, batch_id)
-    assert word.encode() not in bytes_of_it()
 
 
 async def test_it_is_said_to_be_gone_when_every_service_has_said_so(school: School) -> None:

@@ -192,7 +192,7 @@ NAMES = [
     ("../../etc/passwd", b'"../../etc/passwd"'),
     ("essay.docx", b'"C:\\Users\\Anna\\essay.docx"'),  # as old browsers sent it: where her disk has it is no name
     ("a\\b.txt", b'"a\\b.txt"'),
-    ("a\0\x07\x1b[31mb.txt", b'"a\0\x07\x1b[31mb.txt"'),
+    ("a\ufffd\x07\x1b[31mb.txt", b'"a\0\x07\x1b[31mb.txt"'),
     ("\u202efdp.exe", '"\u202efdp.exe"'.encode()),
     ("å" * 300 + ".docx", f'"{"å" * 300}.docx"'.encode()),
     ("unnamed", b'""'),

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from rich.console import Console
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -22,7 +22,7 @@ from huleedu.platform.log.delivery import describe
 from tests.system.house import House, Teacher, inhabited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-IDS = ["x%3Fy", "%2e%2e", "pipeline-states%3Fafter=", "x%23y", "%0d%0a", "0198C0DE-0000-7000-8000-000000000000"]
+IDS = ["x%3Fy", "%2e%2e", "pipeline-states%3Fafter=", "x%23y", "%0d%0a", "%00", "0198C0DE-0000-7000-8000-000000000000"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -84,10 +84,10 @@ async def test_an_error_says_where_in_our_code_and_quotes_nothing(house: House) 
     def insert(tx: Tx) -> None:
         tx.execute(text("INSERT INTO account VALUES (:name)"), [{"name": "Anna Ek"}])
 
-    with pytest.raises(OperationalError) as raised:
+    with pytest.raises(DBAPIError) as raised:
         await house.platform.db.write(insert)
     assert "Anna Ek" not in str(raised.value)
-    assert re.fullmatch(r"OperationalError at platform/db\.py:\d+", describe(raised.value))
+    assert re.fullmatch(r"\w+Error at platform/db/__init__\.py:\d+", describe(raised.value))
 
 
 async def test_a_terminal_waits_when_it_is_told_to() -> None:

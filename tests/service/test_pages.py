@@ -14,7 +14,7 @@ from huleedu.aggregator.handlers import Aggregator
 from huleedu.contracts.batch import BatchClientStatus, ProcessingPipelineState
 from huleedu.platform.app import Platform
 from huleedu.platform.clock import ManualClock
-from tests.given import opened
+from tests.given import DATABASES, opened
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READY, PROCESSING = BatchClientStatus.READY, BatchClientStatus.PROCESSING
@@ -112,5 +112,6 @@ def test_pages_neither_skip_nor_repeat(
             assert len(set(seen)) == len(seen)
             assert seen == sorted(seen, reverse=True)
             assert {batch for batch, status in shelf.steady.items() if wanted in {None, status}} <= set(seen)
+        await DATABASES.clear()
 
     asyncio.run(read())

@@ -221,6 +221,7 @@ class Heavy:
 
 
 async def test_a_call_is_packed_when_a_child_is_free() -> None:
+    Heavy.packed = 0
     workers = Workers(count=1)
     await workers.start()
     async with workers._slots:

@@ -16,6 +16,7 @@ from huleedu.contracts.batch import BatchErasureReportedV1
 from huleedu.contracts.messages import TOPICS
 from huleedu.platform.log import store
 from huleedu.platform.log.runner import Runner
+from tests.given import DATABASES
 from tests.service.laws import LAWS, Law
 from tests.service.world import (
     CHANGED,
@@ -145,6 +146,7 @@ def test_whatever_happens_each_effect_comes_once_and_in_order(
                 assert await world.letters(lane) == []
             handled = sum(said for lane, said in model.said.items() if lane[0] is not COMPLETED)
             assert len(await world.said(BatchErasureReportedV1)) == handled
+        await DATABASES.clear()
 
     asyncio.run(live())
 
@@ -152,13 +154,14 @@ def test_whatever_happens_each_effect_comes_once_and_in_order(
 TALKING = """
 import asyncio, pathlib, sys
 from tests.service.world import talk
-asyncio.run(talk(pathlib.Path(sys.argv[1])))
+asyncio.run(talk(pathlib.Path(sys.argv[1]), sys.argv[2]))
 """
 
 
 def test_a_killed_process_loses_and_doubles_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", TALKING, str(tmp_path)]
+    url = asyncio.run(DATABASES.url(tmp_path))
+    command = [sys.executable, "-c", TALKING, str(tmp_path), url]
     for lines in (7, 40, 90):
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

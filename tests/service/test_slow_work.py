@@ -20,6 +20,12 @@ __all__ = ["office"]  # the fixture
 FOREVER = 5.0
 
 
+@pytest.fixture(scope="module")
+def engine() -> str:
+    """What breaks the law here waits in a transaction; on PostgreSQL everything in the process would wait with it."""
+    return "sqlite"
+
+
 async def the_log_goes_on_while_an_essay_is_worked_on(office: Office, fifo: Path) -> None:
     os.mkfifo(fifo)
     asked = asyncio.ensure_future(office.request(f"wait {fifo}"))

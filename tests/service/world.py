@@ -9,7 +9,7 @@ import itertools
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +40,10 @@ from huleedu.platform.log import Consumer, Log, Record, parking, store
 from huleedu.platform.log.redrive import serve
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.service import Notice, Service
-from tests.given import RestlessClock, Stuck, opened
+from tests.given import DATABASES, RestlessClock, Stuck, opened
 
 E = TypeVar("E", bound=Event)
+R = TypeVar("R")
 Lane = tuple[type[Event], str]
 CHANGED, REJECTED, COMPLETED = KINDS = (BatchStateChangedV1, BatchPipelineRejectedV1, BatchPipelineCompletedV1)
 X, Y = "batch-x", "batch-y"
@@ -78,12 +79,28 @@ class MortalDb(Db):
 
     dies_before = dies_after = 0
 
+    def __init__(self, mortal: Db) -> None:
+        super().__init__(mortal._clock)
+        self._mortal, self._watches = mortal, mortal._watches
+
+    @override
+    async def start(self) -> None:
+        await self._mortal.start()
+
+    @override
+    async def close(self) -> None:
+        await self._mortal.close()
+
+    @override
+    async def read(self, body: Callable[[ReadTx], R]) -> R:
+        return await self._mortal.read(body)
+
     @override
     async def write(self, body: Any) -> Any:
         self.dies_before -= 1
         if self.dies_before == 0:
             raise Killed
-        result = await super().write(body)
+        result = await self._mortal.write(body)
         self.dies_after -= 1
         if self.dies_after == 0:
             raise Killed
@@ -301,8 +318,10 @@ async def world_at(directory: Path) -> AsyncIterator[World]:
         yield World(platform, platform.db)
 
 
-async def talk(directory: Path) -> None:
-    """Say and hear without end, telling each time that something was said."""
+async def talk(directory: Path, url: str) -> None:
+    """Say and hear without end, telling each time that something was said; on this database, if it is PostgreSQL."""
+    if url:
+        DATABASES.server, DATABASES.used = url, {directory: url}
     async with world_at(directory) as world, running(world.live, [world.service]):
         for numbered in itertools.count(len(await world.said(CHANGED)) // 2):
             await world.say(*(event(lane, numbered) for lane in LANES))

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from huleedu.platform.app import Platform, connect, running
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import Clock
 from huleedu.platform.embedded import opened
+from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.service import Service
 from huleedu.platform.settings import Settings
 from huleedu.services import build_all
+from tests.given import DATABASES, database
 
 _numbers = itertools.count(1)
 Parts = list[tuple[str, tuple[str, bytes, str]]]
@@ -150,8 +152,12 @@ async def inhabited(
     async with opened(Settings(data_dir=directory, **settings), clock) as found:
         if backplane is not None:
             await backplane.start()
-        platform = replace(found, backplane=backplane or found.backplane)
-        services = build_all(platform)
-        apps = connect(platform, services)
-        async with running(platform, [service for service in services if service.name not in without]):
-            yield House(platform, {service.name: service for service in services}, apps)
+        async with AsyncExitStack() as stack:
+            db = found.db
+            if DATABASES.server:
+                db = await stack.enter_async_context(database(directory, found.clock))
+            platform = replace(found, db=db, log=EmbeddedLog(db), backplane=backplane or found.backplane)
+            services = build_all(platform)
+            apps = connect(platform, services)
+            async with running(platform, [service for service in services if service.name not in without]):
+                yield House(platform, {service.name: service for service in services}, apps)

@@ -1,9 +1,7 @@
 import asyncio
-import contextvars
 import math
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -45,7 +43,7 @@ async def together(db: Db, *bodies: Callable[[Tx], Any]) -> list[Any]:
         asked.wait()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huleedu.platform.db.GROUP_SECONDS", math.inf)
+        patch.setattr("huleedu.platform.db.sqlite.GROUP_SECONDS", math.inf)
         running = asyncio.ensure_future(db.write(first))
         await asyncio.to_thread(begun.wait)
         waiting = asyncio.gather(*(db.write(body) for body in bodies), return_exceptions=True)
@@ -103,48 +101,6 @@ async def test_a_full_disk_passes_and_a_wrong_statement_does_not(db: Db) -> None
     assert isinstance(outcomes[1], OperationalError)
     await db.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")))
     assert await db.write(add(1)) == 1
-
-
-async def test_a_caller_that_has_gone_hinders_nobody(db: Db) -> None:
-    gone = asyncio.ensure_future(db.write(add(1)))
-    await asyncio.sleep(0)
-    gone.cancel()
-    await db.write(add(2))
-    assert await db.read(ids) == [1, 2]
-    assert gone.cancelled()
-
-
-async def test_a_read_sees_one_snapshot_and_cannot_write(db: Db) -> None:
-    seen, written = threading.Event(), threading.Event()
-
-    def twice(tx: ReadTx) -> list[list[int]]:
-        before = ids(tx)
-        seen.set()
-        written.wait()
-        return [before, ids(tx)]
-
-    await db.write(add(1))
-    reading = asyncio.ensure_future(db.read(twice))
-    await asyncio.to_thread(seen.wait)
-    await db.write(add(2))
-    written.set()
-    assert await reading == [[1], [1]]
-    with pytest.raises(OperationalError, match="readonly"):
-        await db.read(lambda tx: tx.all(insert(thing).values(id=3)))
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await db.read(lambda _tx: next(iter(())))
-    assert await db.read(ids) == [1, 2]
-
-
-async def test_bodies_run_in_their_callers_context_and_moments_keep_their_zone(db: Db) -> None:
-    who = contextvars.ContextVar[str]("who")
-    who.set("the caller")
-    assert await db.write(lambda _tx: who.get()) == await db.read(lambda _tx: who.get()) == "the caller"
-    there = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    await db.write(lambda tx: tx.execute(insert(thing).values(id=1, at=there)))
-    back = await db.read(lambda tx: tx.scalar(select(thing.c.at)))
-    assert back == there
-    assert back.utcoffset() == timedelta(0)
 
 
 async def test_it_is_durable_and_says_when_it_is_closed(db: Db) -> None:

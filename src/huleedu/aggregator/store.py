@@ -27,20 +27,20 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 from huleedu.aggregator.model import EssayRow, PhaseRow, blank
 from huleedu.contracts.batch import Attention, BatchClientStatus, ProcessingPipelineState
 from huleedu.contracts.essay import EssayStatus
 from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import PhaseName
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Timestamp, each, insert, member, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement
+    from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.sql.dml import ReturningInsert
 
     from huleedu.aggregator.model import Counts
@@ -136,9 +136,7 @@ VIEWS = (batch_status_view, essay_view, essay_phase_view)
 CURRENT = func.coalesce(select(generation.c.current).scalar_subquery(), 1)
 """The generation that is read, within a statement."""
 
-_TOLD = batch_status_view.c.ended_run.is_not_distinct_from(
-    func.json_extract(batch_status_view.c.pipeline_state, "$.run_id")
-)
+_TOLD = batch_status_view.c.ended_run.is_not_distinct_from(member(batch_status_view.c.pipeline_state, "run_id"))
 shown_status = case(
     (
         batch_status_view.c.status.in_([status.value for status in BatchClientStatus if status.terminal]) & ~_TOLD,
@@ -294,7 +292,7 @@ def _put_phases() -> Insert:
             "code": new.code,
             "detail": new.detail,
             "result_id": func.coalesce(new.result_id, essay_phase_view.c.result_id),
-            "metrics": func.iif(new.result_id.is_(None), essay_phase_view.c.metrics, new.metrics),
+            "metrics": case((new.result_id.is_(None), essay_phase_view.c.metrics), else_=new.metrics),
         },
         where=essay_phase_view.c.version < new.version,
     )

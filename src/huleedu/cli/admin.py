@@ -20,7 +20,7 @@ from huleedu import __version__
 from huleedu.platform.app import connect
 from huleedu.platform.embedded import BLOBS, CONTROL, DATABASE, Locked, locked, opened
 from huleedu.platform.errors import Problem, Usage
-from huleedu.platform.migrate import migrate
+from huleedu.platform.migrate import migrate, migrate_postgres
 from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all
 
@@ -113,6 +113,8 @@ def redrive(settings: Settings, key: str | None) -> int:
 
 def migrate_database(settings: Settings) -> list[str]:
     """Bring the database up to date; return its revisions."""
+    if url := settings.database_url.get_secret_value():
+        return asyncio.run(migrate_postgres(url))
     with locked(settings.data_dir):
         return migrate(settings.data_dir / DATABASE)
 

@@ -140,6 +140,7 @@ class Files:
         prefix = f"{batch_id}/{reading.essay_id}"
 
         def expect(tx: Tx) -> bool:
+            log_store.hold(tx, GROUP, [batch_id])
             if log_store.buried(tx, GROUP, [batch_id]):
                 return False
             garbage.expect(tx, GROUP, prefix, user_id, tx.now + PATIENCE)
@@ -155,6 +156,7 @@ class Files:
 
     def _conclude(self, tx: Tx, taken: Taken) -> UploadItem | None:
         """Insert the essay, or discard it and say why."""
+        log_store.hold(tx, GROUP, [taken.batch_id])
         if refused := self._objection(tx, taken):
             garbage.discard(tx, GROUP, taken.prefix, taken.user_id)
             return self._refuse(tx, taken.batch_id, taken.file_name, refused)
@@ -187,6 +189,7 @@ class Files:
         """Take an essay out of a batch that is not being assessed."""
 
         def delete(tx: Tx) -> None:
+            log_store.hold(tx, GROUP, [batch_id])
             if store.is_closed(tx, batch_id):
                 raise Conflict("The batch is being assessed. Remove the essay when it is done.", code="INTAKE_CLOSED")
             if not store.remove_essay(tx, batch_id, essay_id, user_id):
@@ -202,6 +205,7 @@ class Files:
         """Freeze the list of essays for a run; asking again for the same run gives the same list."""
 
         def close(tx: Tx) -> list[EssayRef] | None:
+            log_store.hold(tx, GROUP, [batch_id])
             erased = log_store.buried(tx, GROUP, [batch_id])
             return None if erased else store.close_intake(tx, batch_id, run_id)
 

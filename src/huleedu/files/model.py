@@ -17,10 +17,10 @@ def given_name(sent: str) -> str:
     """Return what the file is called, whatever that is: to show it safely is for whoever shows it.
 
     Forms send a quotation mark and the ends of lines as HTML has it. Half a surrogate pair, which is no character and
-    can be neither stored nor sent, becomes the sign for that.
+    can be neither stored nor sent, becomes the sign for that, and so does NUL, which not every database can store.
     """
     name = _ESCAPED.sub(lambda found: unquote(found[0]), sent)
-    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace") or "unnamed"
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd") or "unnamed"
 
 
 def quoted(name: str) -> str:

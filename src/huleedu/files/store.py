@@ -6,11 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, Text, UniqueConstraint, delete, exists, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.contracts.essay import StoredEssay
 from huleedu.contracts.phase import EssayRef
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text, delete, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Timestamp, Tx, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Select
 
     from huleedu.gateway.answers import Asked
-    from huleedu.platform.db import ReadTx, Tx
+    from huleedu.platform.db import ReadTx
 
 account = Table(
     "account",
@@ -63,7 +62,7 @@ def add_account(tx: Tx, user_id: str, email: str, name: str) -> bool:
 
 def account_of(tx: ReadTx, email: str) -> Any:  # noqa: ANN401 -- a row of account, or None
     """Return the account of an address."""
-    return tx.first(select(account).where(account.c.email == email))
+    return tx.first(_held(tx, select(account).where(account.c.email == email)))
 
 
 def accounts(tx: ReadTx) -> Sequence[Any]:
@@ -86,7 +85,12 @@ def holder(tx: ReadTx, secret_hash: str) -> Any:  # noqa: ANN401 -- a credential
     """Return a credential in force with the account that it belongs to."""
     shown = (*account.c["user_id", "email", "name", "password"], *credential.c["hash", "kind", "made_of", "expires_at"])
     joined = select(*shown, credential.c.created_at).join(credential, credential.c.user_id == account.c.user_id)
-    return tx.first(joined.where(credential.c.hash == secret_hash, _in_force(tx)))
+    return tx.first(_held(tx, joined.where(credential.c.hash == secret_hash, _in_force(tx))))
+
+
+def _held(tx: ReadTx, statement: Select[Any]) -> Select[Any]:
+    """Have nobody else change the account before whoever decides about it is done."""
+    return statement.with_for_update(of=account) if isinstance(tx, Tx) else statement
 
 
 def take(tx: Tx, secret_hash: str, kind: str) -> Any:  # noqa: ANN401 -- a credential with its account, or None
@@ -94,8 +98,8 @@ def take(tx: Tx, secret_hash: str, kind: str) -> Any:  # noqa: ANN401 -- a crede
     row = holder(tx, secret_hash)
     if row is None or row.kind != kind:
         return None
-    tx.execute(delete(credential).where(credential.c.hash == secret_hash))
-    return row
+    taken = tx.execute(delete(credential).where(credential.c.hash == secret_hash))
+    return row if taken else None
 
 
 def prolong(tx: Tx, secret_hash: str, expires_at: datetime) -> None:

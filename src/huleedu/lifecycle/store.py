@@ -19,11 +19,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.contracts.essay import EssayStatus
 from huleedu.lifecycle.model import EssayPhase
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Big, Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +68,7 @@ stopped_run = Table(
 late_result = Table(
     "late_result",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Big, primary_key=True),
     Column("batch_id", Text, nullable=False),
     Column("run_id", Text, nullable=False),
     Column("phase", Text, nullable=False),

@@ -176,6 +176,7 @@ class Orchestrator:
             raise Unprocessable("A batch needs an owner.", code="NO_OWNER")
 
         def insert(tx: Tx) -> None:
+            log_store.hold(tx, GROUP, [registration.batch_id])
             if store.erased_for(tx, registration.batch_id):
                 raise Gone("This batch has been deleted. Make a new one, under a new Idempotency-Key.")
             if store.load(tx, registration.batch_id) is not None:
@@ -191,6 +192,7 @@ class Orchestrator:
         """Change what may be changed until the first start."""
 
         def change(tx: Tx) -> ProcessingPipelineState:
+            log_store.hold(tx, GROUP, [batch_id])
             batch = _owned(store.load(tx, batch_id), user_id)
             if not batch.editable:
                 raise Conflict("The batch has been started; make a new one instead.", code="ALREADY_STARTED")
@@ -206,6 +208,7 @@ class Orchestrator:
         """Erase the batch everywhere; return whether every service has reported that it holds nothing any more."""
 
         def remove(tx: Tx) -> bool:
+            log_store.hold(tx, GROUP, [batch_id])
             if store.erased_for(tx, batch_id) == user_id:
                 return store.erasure_reports(tx, batch_id) >= len(ERASERS)
             batch = _owned(store.load(tx, batch_id), user_id)
@@ -280,7 +283,9 @@ class Orchestrator:
 
     def end_overdue(self, tx: Tx) -> None:
         """End, with a reason, every run whose time is up."""
-        for batch in store.overdue(tx):
+        late = {batch.state.batch_id for batch in store.overdue(tx)}
+        log_store.hold(tx, GROUP, late)
+        for batch in (batch for batch in store.overdue(tx) if batch.state.batch_id in late):
             with bound(user_id=batch.state.user_id, batch_id=batch.state.batch_id):
                 tx.after_commit(log.error, "orchestrator.run_timed_out", run_id=batch.state.run_id)
                 log_store.append(tx, self._keep(tx, model.give_up(batch, tx.now)))

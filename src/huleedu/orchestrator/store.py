@@ -19,11 +19,10 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.orchestrator.model import Batch
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,15 +20,17 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 from huleedu.contracts.phase import PhaseWorkRequestedV1
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Big, Timestamp, each, insert, metadata
+from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
+
+    from sqlalchemy.dialects.postgresql import Insert
 
     from huleedu.contracts.phase import EssayOutcome
     from huleedu.platform.db import ReadTx, Tx
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 work = Table(
     "work",
     metadata,
-    Column("place", Integer, primary_key=True, autoincrement=True),
+    Column("place", Big, primary_key=True, autoincrement=True),
     Column("work_id", Text, nullable=False, unique=True),
     Column("run_id", Text, nullable=False),
     Column("batch_id", Text, nullable=False),
@@ -131,10 +133,10 @@ def queued(tx: ReadTx) -> dict[str, dict[str, int]]:
 def claim(tx: Tx, user_id: str, batch_id: str, lease: str, until: datetime) -> Work | None:
     """Take the oldest waiting work of a batch, for as long as the lease lasts."""
     waiting = (work.c.state == QUEUED) & (work.c.user_id == user_id) & (work.c.batch_id == batch_id)
-    oldest = select(work.c.place).where(waiting).order_by(work.c.place).limit(1).scalar_subquery()
+    oldest = select(work.c.place).where(waiting).order_by(work.c.place).limit(1).with_for_update(skip_locked=True)
     row = tx.first(
         update(work)
-        .where(work.c.place == oldest)
+        .where(work.c.place == oldest.scalar_subquery())
         .values(state=RUNNING, attempt=work.c.attempt + 1, lease=lease, lease_until=until)
         .returning(work.c.request, work.c.correlation_id, work.c.traceparent, work.c.attempt)
     )
@@ -165,10 +167,13 @@ def let_go(tx: Tx, unfinished: Work) -> None:
 
 def put_back(tx: Tx, failed: Work, *, used: bool) -> None:
     """Return work to the queue, behind all others; its attempt is used up or not."""
+    log_store.hold(tx, GROUP, [failed.request.batch_id])
     mine = (work.c.work_id == failed.request.work_id) & (work.c.lease == failed.lease)
-    last = select(func.max(work.c.place) + 1).scalar_subquery()
-    attempt = failed.attempt if used else failed.attempt - 1
-    tx.execute(update(work).where(mine).values(place=last, state=QUEUED, attempt=attempt, lease=None, lease_until=None))
+    kept = [column for column in work.c if column.name not in {"place", "state", "attempt", "lease", "lease_until"}]
+    row = tx.first(delete(work).where(mine).returning(*kept))
+    if row is not None:
+        attempt = failed.attempt if used else failed.attempt - 1
+        tx.execute(insert(work).values(state=QUEUED, attempt=attempt, **row._mapping))  # noqa: SLF001 -- public name
     tx.announce(QUEUE_CHANNEL)
 
 

@@ -187,6 +187,7 @@ class WorkQueue:
         request = work.request
 
         def finish(tx: Tx) -> bool:
+            log_store.hold(tx, store.GROUP, [request.batch_id])
             if not store.finish(tx, work):
                 return False
             for essay, outcome in zip(request.essays, outcomes, strict=True):

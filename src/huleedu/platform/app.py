@@ -69,7 +69,7 @@ async def running(platform: Platform, services: Sequence[Service]) -> AsyncItera
     tasks.start("platform.log", partial(platform.log.tend, platform.clock))
     tasks.start("platform.inbox", partial(trim, platform.db, platform.clock, trim_inbox, INBOX_KEPT))
     for service in services:
-        if service.prepare:
+        if service.prepare and not platform.db.shared:
             await platform.db.write(service.prepare)
         if service.workers:
             await service.workers.start()

@@ -11,7 +11,7 @@ from huleedu.platform.app import Platform
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import SystemClock
-from huleedu.platform.db import Db
+from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import Keys
 from huleedu.platform.log.embedded import EmbeddedLog
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DATABASE, BLOBS = "huleedu.db", "blobs"
 CONTROL = "control.json"
 """Where the running server is, for the operator's commands."""
+NEEDS_A_LOG = (
+    "HULEEDU_DATABASE_URL is set, and PostgreSQL needs Kafka for the log: set HULEEDU_LOG_URL=kafka://HOST:PORT."
+)
 
 
 class Locked(Usage):
@@ -59,7 +62,9 @@ def locked(data_dir: Path) -> Iterator[None]:
 def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     """Return the platform on a data directory, with nothing started."""
     clock = clock or SystemClock()
-    db = Db(settings.data_dir / DATABASE, clock)
+    if settings.database_url.get_secret_value():
+        raise Usage(NEEDS_A_LOG)
+    db = SqliteDb(settings.data_dir / DATABASE, clock)
     return Platform(
         settings=settings,
         keys=Keys.of(settings.data_dir),
@@ -75,8 +80,8 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
 async def opened(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
     """Lock, migrate and open a data directory while the block runs."""
     with locked(settings.data_dir):
-        migrate(settings.data_dir / DATABASE)
         platform = wire(settings, clock)
+        migrate(settings.data_dir / DATABASE)
         await platform.db.start()
         await platform.backplane.start()
         try:

@@ -41,8 +41,9 @@ class Service:
 
     `gather` asks other services, once per transaction and before it. After a message of the type `ends` has
     been handled, nothing about its subject is heard any more. `prepare` is run once, in a transaction, before anything
-    else; `tasks` are loops that run as long as the service does; `workers` are its child processes; `public` is what
-    it serves to the outside world; `stopping` is called first of all when the process goes down.
+    else, where no other process can have anything in hand; `tasks` are loops that run as long as the service does;
+    `workers` are its child processes; `public` is what it serves to the outside world; `stopping` is called first of
+    all when the process goes down.
     """
 
     name: str

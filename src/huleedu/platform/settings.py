@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,6 +20,12 @@ def _origin(text: str) -> str:
     return str(url or "").rstrip("/")
 
 
+def _postgres(url: SecretStr) -> SecretStr:
+    if url.get_secret_value() and not url.get_secret_value().startswith("postgresql://"):
+        raise ValueError("write it like postgresql://USER:PASSWORD@HOST/NAME")
+    return url
+
+
 def http_url(host: str, port: int) -> str:
     """Return the address of a listener."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -31,6 +37,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HULEEDU_", frozen=True, populate_by_name=True)
 
     data_dir: Path = Field(default=Path("huleedu-data"), description="Where everything is kept.")
+    database_url: Annotated[SecretStr, AfterValidator(_postgres)] = Field(
+        default=SecretStr(""),
+        description="A PostgreSQL database, postgresql://USER:PASSWORD@HOST/NAME; without it, a file beside the data.",
+    )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=4001, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     public_url: Annotated[str, AfterValidator(_origin)] = Field(

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from huleedu.platform.db import Big
+
 revision = "lifecycle_0001"
 down_revision = None
 branch_labels = ("lifecycle",)
@@ -30,7 +32,7 @@ def upgrade() -> None:
     op.create_index("essay_phase_essay", "essay_phase", ["essay_id", "version"], unique=False)
     op.create_table(
         "late_result",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", Big, nullable=False),
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("phase", sa.Text(), nullable=False),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from huleedu.platform.db import Big
+
 revision = "phases_0001"
 down_revision = None
 branch_labels = ("phases",)
@@ -29,7 +31,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "work",
-        sa.Column("place", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("place", Big, autoincrement=True, nullable=False),
         sa.Column("work_id", sa.Text(), nullable=False),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("batch_id", sa.Text(), nullable=False),

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, Text, delete, exists, select, update
-from sqlalchemy.dialects.sqlite import insert
 
-from huleedu.platform.db import Timestamp, metadata
+from huleedu.platform.db import Timestamp, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

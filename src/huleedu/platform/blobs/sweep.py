@@ -57,6 +57,7 @@ class Sweep:
 
     def _forget(self, tx: Tx, prefix: str, due: datetime) -> None:
         batch_id = _batch(prefix)
+        log_store.hold(tx, self._group, [batch_id])
         store.forget(tx, self._group, prefix, due)
         if log_store.buried(tx, self._group, [batch_id]) and not store.remains(tx, self._group, batch_id):
             log_store.append(tx, [self._gone(batch_id)])

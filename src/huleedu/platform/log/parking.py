@@ -20,11 +20,10 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.context import caused_by
-from huleedu.platform.db import Timestamp, metadata
+from huleedu.platform.db import Big, Timestamp, insert, metadata
 from huleedu.platform.log import store
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 dead_letter = Table(
     "dead_letter",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Big, primary_key=True, autoincrement=True),
     Column("grp", Text, nullable=False),
     Column("topic", Text, nullable=False),
     Column("part", Integer, nullable=False),

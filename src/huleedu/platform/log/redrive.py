@@ -36,7 +36,8 @@ async def _handle(platform: Platform, runner: Runner, row: Any) -> None:  # noqa
     delivery = Delivery.of(Record(row.topic, row.part, row.id, row.key, row.value, fence=0))
 
     def again(deliveries: list[Delivery], facts: Mapping[str, object], tx: Tx) -> Sequence[Notice]:
-        store.hold(tx, row.grp, row.topic, row.part)
+        store.hold_position(tx, row.grp, row.topic, row.part)
+        store.hold(tx, row.grp, [row.key])
         parking.unpark(tx, row.grp, row.id, delivery)
         return runner.effects(tx, deliveries, facts)
 

@@ -100,6 +100,7 @@ class Runner:
         """Do everything that these records mean, in one transaction."""
         started = self._platform.clock.worked()
         store.advance(tx, self._group, [delivery.record for delivery in deliveries])
+        store.hold(tx, self._group, {delivery.record.key for delivery in deliveries})
         notices = self.effects(tx, parking.divert(tx, self._group, deliveries), facts)
         self._resize(len(deliveries), self._platform.clock.worked() - started)
         return notices

@@ -17,11 +17,12 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
-from huleedu.platform.db import Timestamp, each, metadata
+from huleedu.platform.db import Big, Timestamp, each, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 outbox = Table(
     "outbox",
     metadata,
-    Column("pos", Integer, primary_key=True, autoincrement=True),
+    Column("pos", Big, primary_key=True, autoincrement=True),
     Column("topic", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("envelope", Text, nullable=False),
@@ -49,7 +50,7 @@ position = Table(
     Column("topic", Text, nullable=False),
     Column("part", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("position", Big, nullable=False),
     PrimaryKeyConstraint("grp", "topic", "part"),
 )
 inbox = Table(
@@ -69,6 +70,26 @@ tombstone = Table(
     Column("at", Timestamp, nullable=False),
     PrimaryKeyConstraint("grp", "key"),
 )
+
+
+class Settled(FunctionElement[bool]):
+    """Whether no transaction is left that can still add a row before this one: what a relay may read, by `pos`.
+
+    With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
+    key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key.
+    """
+
+    inherit_cache = True
+
+
+@compiles(Settled)
+def _always(*_: object, **_how: object) -> str:
+    return "1 = 1"
+
+
+@compiles(Settled, "postgresql")
+def _below_horizon(*_: object, **_how: object) -> str:
+    return "outbox.xid < pg_snapshot_xmin(pg_current_snapshot())"
 
 
 class Fenced(Exception):
@@ -150,6 +171,11 @@ def relayed(tx: Tx, positions: Sequence[int]) -> None:
     tx.execute(delete(outbox).where(outbox.c.pos.in_(positions)))
 
 
+def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
+    """Let nobody else of this group decide about these keys before this transaction is over."""
+    tx.lock(f"{group}/{key}" for key in keys)
+
+
 def take(tx: Tx, group: str, topic: str, part: int) -> tuple[int, int]:
     """Assign a partition: raise its fence, so that whoever had it can commit no more. (fence, next to read)."""
     statement = insert(position).values(grp=group, topic=topic, part=part, fence=1, position=0)
@@ -177,7 +203,7 @@ def advance(tx: Tx, group: str, records: Sequence[Record]) -> None:
             raise Fenced
 
 
-def hold(tx: Tx, group: str, topic: str, part: int) -> None:
+def hold_position(tx: Tx, group: str, topic: str, part: int) -> None:
     """Lock the partition's position, so that nothing of it is decided elsewhere meanwhile."""
     mine = (position.c.grp == group, position.c.topic == topic, position.c.part == part)
     tx.execute(update(position).where(*mine).values(fence=position.c.fence))

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from huleedu.platform.db import Big
+
 revision = "log_0001"
 down_revision = None
 branch_labels = ("log",)
@@ -12,7 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "dead_letter",
-        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("id", Big, autoincrement=True, nullable=False),
         sa.Column("grp", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
@@ -40,7 +42,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
-        sa.Column("pos", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("pos", Big, autoincrement=True, nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("envelope", sa.Text(), nullable=False),
@@ -49,13 +51,15 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("outbox_topic", "outbox", ["topic"], unique=False)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE outbox ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id()")
     op.create_table(
         "position",
         sa.Column("grp", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("position", Big, nullable=False),
         sa.PrimaryKeyConstraint("grp", "topic", "part"),
     )
     op.create_table(

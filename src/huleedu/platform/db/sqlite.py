@@ -1,150 +1,40 @@
-"""The database: short synchronous transactions, one writer, readers of their own.
-
-`await db.write(body)` runs `body(tx)` in one transaction; `await db.read(body)` runs it on one snapshot that cannot
-write. A body is plain synchronous SQLAlchemy Core, so nobody can wait for another service while holding the write
-lock. A body may be run again and therefore has no effect outside its transaction.
-"""
+"""SQLite in one file: one writer, readers of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import queue
 import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sqlalchemy import Connection, DateTime, MetaData, TypeDecorator, create_engine, event, func
+from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 from typing_extensions import override
 
+from huleedu.platform.db import Db, ReadTx, Tx, call
 from huleedu.platform.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
-    from sqlalchemy import Dialect, Executable, Row, TableValuedAlias
+    from sqlalchemy import Connection
 
     from huleedu.platform.clock import Clock
 
 R = TypeVar("R")
-T = TypeVar("T", bound="ReadTx")
 GROUP_SECONDS = 0.010
 """A group of transactions commits after this much work: long enough to share an fsync, short enough to wait for."""
 READERS = 2
 PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM})
 """What goes away by itself, or when the operator has made room; any other error is the statement's own."""
-
-
-class Timestamp(TypeDecorator[datetime]):
-    """A moment in UTC. SQLite keeps no zone, so it is put back on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    @override
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC."""
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    @override
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return UTC."""
-        return value.replace(tzinfo=UTC) if value is not None and dialect.name == "sqlite" else value
-
-
-metadata = MetaData()
-"""All tables of all services; each is named once, in its owner's store."""
-
-
-def each(values: Iterable[str]) -> TableValuedAlias:
-    """Return the values as a table with the column `value`: one parameter, however many there are."""
-    return func.json_each(json.dumps(list(values))).table_valued("value")
-
-
-class ReadTx:
-    """A transaction that sees one snapshot and cannot write. `now` is the moment it began."""
-
-    def __init__(self, connection: Connection, now: datetime) -> None:
-        self._connection = connection
-        self.now = now
-
-    def all(self, statement: Executable) -> Sequence[Row[Any]]:
-        """Return all rows."""
-        return self._connection.execute(statement).all()
-
-    def first(self, statement: Executable) -> Row[Any] | None:
-        """Return the first row, or None."""
-        return self._connection.execute(statement).first()
-
-    def scalar(self, statement: Executable) -> Any:  # noqa: ANN401 -- a column may hold anything
-        """Return the first column of the first row, or None."""
-        return self._connection.execute(statement).scalar()
-
-    def scalars(self, statement: Executable) -> Sequence[Any]:
-        """Return the first column of all rows."""
-        return self._connection.execute(statement).scalars().all()
-
-
-class Tx(ReadTx):
-    """A transaction that may write. What it announces wakes the watchers after it has committed."""
-
-    def __init__(self, connection: Connection, now: datetime) -> None:
-        super().__init__(connection, now)
-        self.announced: set[str] = set()
-        self.later: list[Callable[[], object]] = []
-
-    def execute(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
-        """Execute, for each of the rows if they are given; return how many rows were touched."""
-        if rows is None:
-            return self._connection.execute(statement).rowcount
-        return self._connection.execute(statement, rows).rowcount if rows else 0
-
-    def returning(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
-        """Execute for each of the rows and return what the statement returns of each, in no order."""
-        return self._connection.execute(statement, rows).all() if rows else ()
-
-    def announce(self, channel: str) -> None:
-        """Wake who watches this channel, once this transaction has committed."""
-        self.announced.add(channel)
-
-    def after_commit(self, tell: Callable[..., object], *told: object, **fields: object) -> None:
-        """Call this, in the present context, once this transaction has committed: a log line, never an effect."""
-        self.later.append(partial(contextvars.copy_context().run, tell, *told, **fields))
-
-
-class Watch:
-    """The channels that were announced since they were last taken."""
-
-    def __init__(self, channels: Iterable[str]) -> None:
-        self.channels = frozenset(channels)
-        self._news = set(self.channels)  # whoever begins to watch looks once at everything
-        self._awake = asyncio.Event()
-        self._awake.set()
-
-    def tell(self, announced: frozenset[str]) -> None:
-        """Note what was announced."""
-        if news := self.channels & announced:
-            self._news |= news
-            self._awake.set()
-
-    async def take(self) -> set[str]:
-        """Wait for news and return the channels it came on."""
-        await self._awake.wait()
-        self._awake.clear()
-        news, self._news = self._news, set()
-        return news
 
 
 @dataclass(slots=True)
@@ -172,12 +62,12 @@ class _Job(Generic[R]):
             self.future.set_result(self.result)  # type: ignore[arg-type]
 
 
-class Db:
+class SqliteDb(Db):
     """SQLite in one file: WAL, synchronous=FULL, one writer thread with group commit, readers on snapshots."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(clock)
         self.path = path
-        self._clock = clock
         self._engine = create_engine(
             f"sqlite:///{path}",
             poolclass=NullPool,
@@ -189,16 +79,17 @@ class Db:
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
         self._writer = threading.Thread(target=self._write_forever, name="db-write", daemon=True)
-        self._watches: set[Watch] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
 
+    @override
     async def start(self) -> None:
-        """Start the writer. The tables are there already."""
+        """Start the writer."""
         self._loop = asyncio.get_running_loop()
         self._writer.start()
         self._open = True
 
+    @override
     async def close(self) -> None:
         """Finish what was asked for, then let go of the file."""
         self._open = False
@@ -207,6 +98,7 @@ class Db:
         await asyncio.to_thread(self._readers.shutdown)
         self._engine.dispose()
 
+    @override
     async def write(self, body: Callable[[Tx], R]) -> R:
         """Run the body in a transaction and return what it returns, after the commit."""
         if not self._open:
@@ -215,21 +107,12 @@ class Db:
         self._jobs.put(job)
         return await job.future
 
+    @override
     async def read(self, body: Callable[[ReadTx], R]) -> R:
         """Run the body on one snapshot of the database."""
         context = contextvars.copy_context()
         job: Callable[[], R] = partial(context.run, self._read, body)
         return await asyncio.get_running_loop().run_in_executor(self._readers, job)
-
-    @contextmanager
-    def watch(self, channels: Iterable[str]) -> Iterator[Watch]:
-        """Watch these channels while the block runs."""
-        watch = Watch(channels)
-        self._watches.add(watch)
-        try:
-            yield watch
-        finally:
-            self._watches.discard(watch)
 
     def _read(self, body: Callable[[ReadTx], R]) -> R:
         connection: Connection | None = getattr(self._local, "connection", None)
@@ -238,7 +121,7 @@ class Db:
             connection.exec_driver_sql("PRAGMA query_only=ON")
         connection.exec_driver_sql("BEGIN")
         try:
-            return _call(body, ReadTx(connection, self._clock.now()))
+            return call(body, ReadTx(connection, self._clock.now()))
         finally:
             connection.exec_driver_sql("ROLLBACK")
 
@@ -277,7 +160,7 @@ class Db:
         tx = Tx(connection, self._clock.now())
         connection.exec_driver_sql("SAVEPOINT job")
         try:
-            job.result = job.context.run(_call, job.body, tx)
+            job.result = job.context.run(call, job.body, tx)
         except BaseException as error:
             job.error = _told(error)
             if not _in_transaction(connection):
@@ -305,13 +188,6 @@ def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 -- the
         cursor.execute(f"PRAGMA {pragma}")
     cursor.execute("PRAGMA secure_delete=ON")  # FAST leaves a pupil's words in the pages that become free
     cursor.close()
-
-
-def _call(body: Callable[[T], R], tx: T) -> R:
-    try:
-        return body(tx)
-    except StopIteration as error:  # no future takes it: its caller would wait for ever
-        raise RuntimeError("StopIteration in a transaction") from error
 
 
 def _told(error: BaseException) -> BaseException:

@@ -1,0 +1,196 @@
+"""PostgreSQL: any number of processes, each with a pool of its own and one connection that listens.
+
+Bodies run concurrently, READ COMMITTED: whoever decides by what it has read holds the names it decides about first
+(`Tx.lock`). A read is one snapshot. What is announced is a NOTIFY in the transaction, so it comes with the commit or
+never; should the listening connection be lost, everybody looks again four times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import asyncpg
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
+from sqlalchemy.ext.asyncio import create_async_engine
+from typing_extensions import override
+
+from huleedu.platform.db import Db, ReadTx, Tx, call, each
+from huleedu.platform.errors import Unavailable
+from huleedu.platform.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from sqlalchemy import Connection
+
+    from huleedu.platform.clock import Clock
+
+R = TypeVar("R")
+WRITERS, READERS = 4, 4
+"""Connections of a process; one more listens. A server of 100 connections is enough for ten processes."""
+CHANNEL = "huleedu"
+FLOOR_SECONDS = 0.25
+CONNECT_SECONDS = 5.0
+SESSION = {
+    "application_name": "huleedu",
+    "statement_timeout": "30s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",  # of a process that was stopped: others wait for what it holds
+    "jit": "off",  # compiling takes longer than any statement of ours
+}
+AGAIN = ("40001", "40P01")
+"""Serialization failure and deadlock: nothing was done, and the same may work at once."""
+TRIES = 3
+PASSING = ("08", "40", "53", "57P", "55P03", "25P03")
+"""Connection, conflict, resources, shutdown, locks, a transaction left idle; any other error is the statement's own."""
+TOO_MANY_LOCKS = "53200"
+"""Passes only with fewer records in the transaction, which is what the runner tries with other errors."""
+
+
+class PostgresTx(Tx):
+    """A transaction among others."""
+
+    @override
+    def lock(self, names: Iterable[str]) -> None:
+        """Have these names to oneself until the transaction is over; always in the same order, so nobody deadlocks."""
+        number = func.hashtextextended(each(set(names)).c.value, 0).label("number")
+        numbers = select(number).distinct().order_by(number).subquery()
+        self.all(select(func.pg_advisory_xact_lock(numbers.c.number)))
+
+    def notify(self) -> None:
+        """Have what was announced told to everybody who listens, with the commit."""
+        if self.announced:
+            self.scalar(select(func.pg_notify(CHANNEL, json.dumps(sorted(self.announced)))))
+
+
+class PostgresDb(Db):
+    """A database that other processes use too, unless there is to be one writer.
+
+    One writer makes the order of the log that of the commits, as on SQLite: the embedded log can be read on it.
+    """
+
+    def __init__(self, url: str, clock: Clock, *, writers: int = WRITERS) -> None:
+        super().__init__(clock)
+        self.shared = writers > 1
+        self._connect = partial(asyncpg.connect, url, timeout=CONNECT_SECONDS, server_settings=SESSION)
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=writers + READERS,
+            max_overflow=0,
+            pool_timeout=CONNECT_SECONDS,
+            hide_parameters=True,  # what an error says of its statement must not quote a pupil
+        )
+        snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._snapshots = self._engine.execution_options(**snapshot)
+        self._writers, self._readers = asyncio.Semaphore(writers), asyncio.Semaphore(READERS)
+        self._running: set[asyncio.Future[Any]] = set()
+        self._tasks = Tasks(clock)
+        self._open = False
+
+    @override
+    async def start(self) -> None:
+        """Listen. Connections are made when they are needed, so that it does not matter what is started first."""
+        self._tasks.start("db.listen", self._listen)
+        self._open = True
+
+    @override
+    async def close(self) -> None:
+        """Finish what was asked for, then let go of the connections."""
+        self._open = False
+        await self._tasks.aclose()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._engine.dispose()
+
+    @override
+    async def write(self, body: Callable[[Tx], R]) -> R:
+        """Run the body in a transaction and return what it returns, after the commit."""
+        return await self._whole(self._write(body))
+
+    @override
+    async def read(self, body: Callable[[ReadTx], R]) -> R:
+        """Run the body on one snapshot of the database."""
+        return await self._whole(self._read(body))
+
+    async def _whole(self, transaction: Coroutine[Any, Any, R]) -> R:
+        """Run a transaction to its end, also when its caller has gone."""
+        if not self._open:
+            transaction.close()
+            raise RuntimeError("The database is not open.")
+        running = asyncio.ensure_future(transaction)
+        self._running.add(running)
+        running.add_done_callback(self._forget)
+        return await asyncio.shield(running)
+
+    def _forget(self, done: asyncio.Future[Any]) -> None:
+        self._running.discard(done)
+        if not done.cancelled():
+            done.exception()  # its caller has it, or has gone
+
+    async def _write(self, body: Callable[[Tx], R]) -> R:
+        for attempt in itertools.count(1):
+            try:
+                async with self._writers, self._engine.begin() as connection:
+                    result, later = await connection.run_sync(self._run, body)
+                break
+            except (DBAPIError, NoneFree, OSError) as error:
+                if attempt < TRIES and _sqlstate(error) in AGAIN:
+                    continue
+                raise _told(error) from error
+        for tell in later:
+            tell()
+        return result
+
+    def _run(self, connection: Connection, body: Callable[[Tx], R]) -> tuple[R, list[Callable[[], object]]]:
+        tx = PostgresTx(connection, self._clock.now())
+        result = call(body, tx)
+        tx.notify()
+        return result, tx.later
+
+    async def _read(self, body: Callable[[ReadTx], R]) -> R:
+        try:
+            async with self._readers, self._snapshots.connect() as connection:
+                return await connection.run_sync(lambda sync: call(body, ReadTx(sync, self._clock.now())))
+        except (DBAPIError, NoneFree, OSError) as error:
+            raise _told(error) from error
+
+    async def _listen(self) -> None:
+        """Tell the watchers what anybody announces; and of everything, now and then, in case it was not heard."""
+        connection = None
+        try:
+            while True:
+                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    if connection is None or connection.is_closed():
+                        connection = await self._connect()
+                        await connection.add_listener(CHANNEL, self._hear)
+                for watch in self._watches:
+                    watch.tell(watch.channels)
+                await asyncio.sleep(FLOOR_SECONDS)
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    def _hear(self, *heard: Any) -> None:  # noqa: ANN401 -- connection, process id, channel, payload
+        announced = frozenset(json.loads(heard[-1]))
+        for watch in self._watches:
+            watch.tell(announced)
+
+
+def _sqlstate(error: Exception) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+
+
+def _told(error: Exception) -> Exception:
+    """Return the error as its caller can act on it."""
+    state = _sqlstate(error)
+    lost = not isinstance(error, DBAPIError) or error.connection_invalidated
+    if lost or (state.startswith(PASSING) and state != TOO_MANY_LOCKS):
+        return Unavailable("The database cannot be reached or written at the moment.")
+    return error

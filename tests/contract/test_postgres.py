@@ -1,0 +1,228 @@
+"""What is PostgreSQL's own: others use the database too, hold what is needed, and it may go away and come back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import huleedu.services  # noqa: F401 -- names every table
+from huleedu.contracts.batch import BatchErasureReportedV1
+from huleedu.platform import migrate
+from huleedu.platform.clock import Clock
+from huleedu.platform.context import new_id
+from huleedu.platform.db import Db, ReadTx, Tx, metadata, postgres
+from huleedu.platform.db.postgres import PostgresDb
+from huleedu.platform.errors import Unavailable, Usage
+from huleedu.platform.log import store
+from huleedu.platform.migrate import migrate_postgres
+from tests.given import DATABASES
+from tests.servers import ENGINE, Servers
+
+pytestmark = [
+    *ENGINE,
+    pytest.mark.usefixtures("databases"),
+    pytest.mark.parametrize("engine", ["postgres"], indirect=True),
+]
+tables = MetaData()
+counter = Table("counter", tables, Column("id", Integer, primary_key=True), Column("number", Integer))
+
+
+@pytest.fixture
+async def url(engine: str, tmp_path: Path) -> str:
+    assert engine == "postgres"
+    return await DATABASES.url(tmp_path)
+
+
+@pytest.fixture
+async def db(url: str, clock: Clock) -> AsyncIterator[Db]:
+    db = PostgresDb(url, clock)
+    await db.start()
+    await db.write(lambda tx: tables.create_all(tx._connection))
+    await db.write(lambda tx: tx.execute(insert(counter), [{"id": number, "number": 0} for number in (1, 2)]))
+    yield db
+    await db.close()
+
+
+def raised(number: int) -> Callable[[Tx], int]:
+    return lambda tx: tx.execute(update(counter).where(counter.c.id == number).values(number=counter.c.number + 1))
+
+
+def numbers(tx: ReadTx) -> list[int]:
+    return list(tx.scalars(select(counter.c.number).order_by(counter.c.id)))
+
+
+async def held(db: Db, held_by: Callable[[Tx], object], until: asyncio.Event) -> asyncio.Future[None]:
+    """Begin a transaction that has done this and is not over until then."""
+
+    def body(tx: Tx) -> None:
+        held_by(tx)
+        begun.set()
+        while not until.is_set():
+            tx.scalar(select(func.pg_sleep(0.01)))
+
+    begun = asyncio.Event()
+    running = asyncio.ensure_future(db.write(body))
+    await begun.wait()
+    return running
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
+async def test_the_migrations_give_the_tables_of_the_code_whoever_runs_them_and_how_often() -> None:
+    new = await DATABASES.create()
+    revisions = await asyncio.gather(*(migrate_postgres(new) for _ in range(3)))
+    assert revisions == [await migrate_postgres(new)] * 3
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(new))
+    async with engine.connect() as connection:
+        changes = await connection.run_sync(differences)
+        unlike = await connection.execute(text(migrate.ALIKE))
+        assert unlike.all() == []
+    await engine.dispose()
+    assert changes == [("remove_column", "outbox", "xid")], "which is for the relay, and on PostgreSQL only"
+
+
+def differences(connection: Connection) -> list[tuple[str, ...]]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    found = compare_metadata(context, metadata)
+    return [(kind, *(str(getattr(what, "name", what)) for what in rest if what is not None)) for kind, *rest in found]
+
+
+async def test_a_newer_database_is_refused_and_one_that_is_not_there_is_told() -> None:
+    new = await DATABASES.create()
+    await migrate_postgres(new)
+    connection = await asyncpg.connect(new)
+    await connection.execute("INSERT INTO alembic_version VALUES ('gateway_9999')")
+    await connection.close()
+    with pytest.raises(Usage, match="made by a newer HuleEdu"):
+        await migrate_postgres(new)
+    with pytest.raises(Usage, match="HULEEDU_DATABASE_URL"):
+        await migrate_postgres(f"{new}_elsewhere")
+
+
+async def test_a_deadlock_is_run_again_and_done_once(db: Db) -> None:
+    def both(first: int, second: int) -> Callable[[Tx], None]:
+        def body(tx: Tx) -> None:
+            raised(first)(tx)
+            tried.append(first)
+            while len(set(tried)) < 2:
+                tx.scalar(select(func.pg_sleep(0.01)))
+            raised(second)(tx)
+
+        return body
+
+    tried: list[int] = []
+    await asyncio.gather(db.write(both(1, 2)), db.write(both(2, 1)))
+    assert await db.read(numbers) == [2, 2]
+    assert len(tried) == 3
+
+
+async def test_a_lock_that_does_not_come_passes_and_a_statement_that_never_ends_does_not(
+    url: str, db: Db, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50ms")
+    monkeypatch.setitem(postgres.SESSION, "statement_timeout", "200ms")
+    hasty, over = PostgresDb(url, clock), asyncio.Event()
+    await hasty.start()
+    running = await held(db, raised(1), over)
+    with pytest.raises(Unavailable):
+        await hasty.write(raised(1))
+    with pytest.raises(DBAPIError, match="statement timeout"):
+        await hasty.write(lambda tx: tx.scalar(select(func.pg_sleep(60))))
+    over.set()
+    await running
+    assert await hasty.write(raised(1)) == 1
+    await hasty.close()
+
+
+async def test_what_another_process_announces_is_heard_by_one_connection_whatever_the_watches(
+    url: str, db: Db, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "FLOOR_SECONDS", 3600.0)
+    here = PostgresDb(url, clock)
+    await here.start()
+    while await db.read(listeners) != 2:
+        pass
+    with ExitStack() as stack:
+        watches = [stack.enter_context(here.watch([str(number), "all"])) for number in range(100)]
+        for watch in watches:
+            await watch.take()
+        await db.write(lambda tx: tx.announce("all"))
+        assert [await watch.take() for watch in watches] == [{"all"}] * 100
+        assert await db.read(listeners) == 2
+    await here.close()
+    while await db.read(listeners) != 1:
+        pass
+
+
+def listeners(tx: ReadTx) -> int:
+    mine = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'")
+    return int(tx.scalar(mine))
+
+
+async def test_whoever_watches_looks_again_when_nobody_can_be_heard(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PostgresDb, "_hear", lambda *_heard: None)
+    with db.watch(["news"]) as watch:
+        for _ in range(3):
+            assert await watch.take() == {"news"}
+
+
+async def test_a_killed_server_passes_and_what_is_announced_then_is_heard(servers: Servers, db: Db) -> None:
+    with db.watch(["news"]) as watch:
+        servers.kill("postgres")
+        while await once(db) is not None:
+            pass
+        with pytest.raises(Unavailable):
+            await db.write(raised(1))
+        servers.up("postgres")
+        while await once(db) is None:
+            pass
+        while await db.read(listeners) != 1:
+            pass
+        await db.write(lambda tx: tx.announce("news"))
+        assert await watch.take() == {"news"}
+
+
+async def once(db: Db) -> list[int] | None:
+    try:
+        return await db.read(numbers)
+    except Unavailable:
+        return None
+
+
+async def test_no_connection_is_left_when_it_is_closed(url: str, clock: Clock) -> None:
+    for _ in range(5):
+        db = PostgresDb(url, clock)
+        await db.start()
+        await asyncio.gather(*(db.read(lambda tx: tx.scalar(select(func.pg_sleep(0.01)))) for _ in range(20)))
+        await db.close()
+    connection = await asyncpg.connect(url)
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    while await connection.fetchval(others):
+        pass
+    await connection.close()
+
+
+async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_before(db: Db) -> None:
+    def said(tx: ReadTx) -> list[str]:
+        rows = select(store.outbox.c.key).where(store.Settled()).order_by(store.outbox.c.pos)
+        return list(tx.scalars(rows))
+
+    def say(key: str) -> Callable[[Tx], None]:
+        return lambda tx: store.append(tx, [BatchErasureReportedV1(batch_id=key, service="files")], event_id=new_id())
+
+    over = asyncio.Event()
+    running = await held(db, say("slow"), over)
+    await db.write(say("quick"))
+    assert await db.read(said) == []
+    over.set()
+    await running
+    while not await db.read(said):
+        pass
+    assert await db.read(said) == ["slow", "quick"]
