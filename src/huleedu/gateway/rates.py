@@ -65,5 +65,5 @@ class Rates:
                 return await ask(self._shared)
             except StorageError as error:
                 self._alone_until = time.monotonic() + ALONE_SECONDS
-                log.warning("rates.alone", cause=repr(error))
+                log.warning("rates.alone", cause=str(error))
         return await ask(self._own)

@@ -88,7 +88,7 @@ class RedisClient(MemoryBackplane):
                 received: int = await self._redis.publish(channel, message)
             except RedisError as error:
                 self._resting_until = time.monotonic() + REST_SECONDS
-                log.warning("backplane.not_published", client=self.client_id, cause=repr(error))
+                log.warning("backplane.not_published", client=self.client_id, cause=f"{type(error).__name__} {error}")
             else:
                 return received
         raise Unavailable("Redis cannot be reached; try again in a moment.")
@@ -139,7 +139,7 @@ class RedisClient(MemoryBackplane):
                 await self._follow(connection)
             except (RedisError, TimeoutError) as error:
                 if not self._lost:
-                    log.warning("backplane.lost", client=self.client_id, cause=repr(error))
+                    log.warning("backplane.lost", client=self.client_id, cause=f"{type(error).__name__} {error}")
             finally:
                 self._connection, self._lost = None, True
                 for in_force in self._in_force.values():
