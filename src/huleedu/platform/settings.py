@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,6 +18,18 @@ def _origin(text: str) -> str:
     if url and (url.path != "/" or url.query or url.fragment or url.username):
         raise ValueError("it has no path of its own: write it like https://huleedu.school.se")
     return str(url or "").rstrip("/")
+
+
+def _redis(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://")) and url.get_secret_value():
+        raise ValueError("write it like redis://:PASSWORD@HOST:6379/0, or rediss:// with TLS")
+    return url
+
+
+def _s3(url: str) -> str:
+    if url and not url.startswith("s3://"):
+        raise ValueError("write it like s3://BUCKET")
+    return url
 
 
 def http_url(host: str, port: int) -> str:
@@ -35,6 +47,14 @@ class Settings(BaseSettings):
     port: int = Field(default=4001, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     public_url: Annotated[str, AfterValidator(_origin)] = Field(
         default="", description="The address at which teachers open the page, if it is another than host and port."
+    )
+    backplane_url: Annotated[SecretStr, AfterValidator(_redis)] = Field(
+        default=SecretStr(""),
+        description="A Redis that processes share, redis://HOST:6379/0; without it, they share nothing.",
+    )
+    blobs_url: Annotated[str, AfterValidator(_s3)] = Field(
+        default="",
+        description="A bucket for texts and results, s3://BUCKET; without it, they are files in the data directory.",
     )
     workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the phases.")
     work_timeout_seconds: int = Field(default=60, ge=1, description="Seconds that one attempt at one essay may take.")
