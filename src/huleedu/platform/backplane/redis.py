@@ -106,12 +106,10 @@ class RedisClient(MemoryBackplane):
                     await self._say("UNSUBSCRIBE", [channel])
 
     async def _acknowledged(self, channel: str) -> None:
-        """Wait until Redis has the subscription, or is known to be away."""
+        """Wait until Redis has the subscription, but not for long: it may be away."""
         if channel not in self._in_force:
             self._in_force[channel] = asyncio.Event()
-            if self._lost:
-                self._in_force[channel].set()
-            elif self._connection:
+            if self._connection:
                 await self._ask([channel])
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -142,8 +140,6 @@ class RedisClient(MemoryBackplane):
                     log.warning("backplane.lost", client=self.client_id, cause=f"{type(error).__name__} {error}")
             finally:
                 self._connection, self._lost = None, True
-                for in_force in self._in_force.values():
-                    in_force.set()
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(random.uniform(*AGAIN_SECONDS))  # noqa: S311 -- jitter
 
