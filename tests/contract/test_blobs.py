@@ -1,10 +1,10 @@
-"""What every store of blobs does. An adapter to a server joins the parameters of `blobs`."""
+"""What every store of blobs does: the same tests for files and for an S3 server."""
 
 import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from huleedu.platform.blobs import Blobs, blob_id
 from huleedu.platform.blobs.files import FileBlobs
+from tests.engine.s3 import bucket
+from tests.servers import ENGINE
 
-ADAPTERS: dict[str, Callable[[Path], Blobs]] = {"files": FileBlobs}
 HOSTILE = (
     "",
     ".",
@@ -33,9 +34,13 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(params=ADAPTERS)
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return ADAPTERS[request.param](tmp_path / "blobs")
+@pytest.fixture(params=["files", pytest.param("s3", marks=ENGINE)])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blobs]:
+    if request.param == "files":
+        yield FileBlobs(tmp_path / "blobs")
+        return
+    with bucket(request.getfixturevalue("servers"), monkeypatch) as blobs:
+        yield blobs
 
 
 async def test_bytes_come_back_as_they_were_and_the_same_have_the_same_id(blobs: Blobs) -> None:

@@ -73,7 +73,7 @@ async def test_each_unit_of_work_is_claimed_by_one_and_put_back_behind_all_other
 
 
 async def test_a_one_time_link_lets_one_in(several: Platform) -> None:
-    desk = Accounts(several.db, several.backplane, Rates())
+    desk = Accounts(several.db, several.backplane, Rates(MemoryStorage()))
     await desk.add("anna@school.se", "Anna")
     for _ in range(5):
         link = await desk.issue("anna@school.se", Kind.LINK)
@@ -82,7 +82,7 @@ async def test_a_one_time_link_lets_one_in(several: Platform) -> None:
 
 
 async def test_nothing_lets_in_whoever_is_shut_off_meanwhile(several: Platform) -> None:
-    desk = Accounts(several.db, several.backplane, Rates())
+    desk = Accounts(several.db, several.backplane, Rates(MemoryStorage()))
     await desk.add("anna@school.se", "Anna")
     for _ in range(5):
         await desk.disable("anna@school.se", undo=True)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from typing_extensions import override
 
 from huleedu.gateway import live
 from huleedu.gateway.accounts import Kind
+from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.clock import SystemClock
 from tests.given import described
+from tests.servers import ENGINE, Servers
 from tests.system.house import House, Teacher, inhabited
 
 
@@ -84,6 +87,13 @@ class Scene:
         await self.anna.until(batch_id, lambda found: bool(found["version"]))
         return str((await self.anna.ask("GET", "/batches", 200))["live_cursor"])
 
+    async def unheard(self) -> str:
+        """Do the same when nobody can be told: only the view tells."""
+        batch_id = await self.anna.batch()
+        while not (await self.anna.ask("GET", f"/batches/{batch_id}/status", 200))["version"]:
+            """Ask again."""
+        return str((await self.anna.ask("GET", "/batches", 200))["live_cursor"])
+
     async def rebuilt(self) -> None:
         await self.house.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild", timeout=30)
 
@@ -99,10 +109,20 @@ class Scene:
         self.house.platform.peer("aggregator").connect(wrapped)
 
 
+@pytest_asyncio.fixture(params=["in process", pytest.param("redis", marks=ENGINE)])
+async def backplane(request: pytest.FixtureRequest) -> AsyncIterator[MemoryBackplane]:
+    if request.param == "in process":
+        yield MemoryBackplane("test")
+        return
+    backplane = RedisClient("test", request.getfixturevalue("servers").env("redis")["HULEEDU_BACKPLANE_URL"])
+    yield backplane
+    await backplane.aclose()
+
+
 @pytest_asyncio.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(tmp_path: Path, backplane: MemoryBackplane) -> AsyncIterator[Scene]:
     clock = Paced()
-    async with inhabited(tmp_path, without=["phases"], clock=clock) as house:
+    async with inhabited(tmp_path, without=["phases"], clock=clock, backplane=backplane) as house:
         yield Scene(house, await house.teacher(), clock)
 
 
@@ -164,3 +184,27 @@ async def test_a_broken_view_asks_the_client_to_come_again(scene: Scene) -> None
         assert await client.hears() == {"event": "reconnect", "after_ms": 0}
         assert await client.hears() == live.GOING_DOWN
     scene.house.platform.peer("aggregator").connect(scene.house.apps["aggregator"])
+
+
+@pytest.mark.parametrize("backplane", [pytest.param("redis", marks=ENGINE)], indirect=True)
+async def test_when_redis_is_back_every_teacher_is_brought_up_to_date(scene: Scene, servers: Servers) -> None:
+    colleague = replace(scene, anna=await scene.house.teacher())
+    async with scene.joined() as client, scene.joined() as second, colleague.joined() as other:
+        starts = [(await one.hears())["cursor"] for one in (client, second, other)]
+        for _ in range(3):
+            servers.kill("redis")
+            ends = [await scene.unheard(), await colleague.unheard()]
+            async with scene.joined() as late:
+                assert (await late.hears())["cursor"] == ends[0], "who comes while it is away is let in"
+                await asyncio.to_thread(servers.up, "redis")
+                assert await late.hears() == {"event": "ping", "cursor": ends[0]}
+            for one, start, end in zip((client, second, other), starts, (ends[0], *ends), strict=True):
+                assert [await one.hears() for _ in range(seq(start), seq(end))][-1]["seq"] == seq(end)
+                assert await one.hears() == {"event": "ping", "cursor": end}
+            starts = [ends[0], *ends]
+        after = await scene.changed()
+        assert (await client.hears())["seq"] == seq(starts[0]) + 1 <= seq(after), "and messages come as ever"
+
+
+def seq(cursor: str) -> int:
+    return int(cursor.partition(":")[2])

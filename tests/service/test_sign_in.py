@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
 from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
 from sqlalchemy import select
 from typing_extensions import override
 
@@ -204,7 +205,7 @@ async def test_nobody_can_tell_whether_an_address_has_an_account(house: House, a
 
 async def test_a_password_is_hashed_anew_when_the_parameters_have_changed(house: House, anna: Teacher) -> None:
     await with_password(anna)
-    ours = Accounts(house.platform.db, house.platform.backplane, rates.Rates())
+    ours = Accounts(house.platform.db, house.platform.backplane, rates.Rates(MemoryStorage()))
     accounts_of(house)._hasher = ours._hasher
     for _ in range(2):
         assert await sign_in(house.browser(), email=anna.email, password=PASSWORD) == ""

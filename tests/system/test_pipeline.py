@@ -22,8 +22,11 @@ from huleedu.gateway.store import idempotency
 from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
 from huleedu.phases.work import LEASE_MARGIN
+from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.log import store
+from tests.engine.s3 import held
+from tests.servers import ENGINE
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,10 +34,16 @@ CANARY = "Zanzibarquokka"
 BY_TOPIC = {said.topic: said for said in MESSAGES}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def whole(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with inhabited(tmp_path_factory.mktemp("pipeline")) as house:
-        yield house
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=["on one machine", pytest.param("redis and s3", marks=ENGINE)]
+)
+async def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    with pytest.MonkeyPatch.context() as environment:
+        for server in ("redis", "s3") if request.param == "redis and s3" else ():
+            for name, value in request.getfixturevalue("servers").env(server).items():
+                environment.setenv(name, value)
+        async with inhabited(tmp_path_factory.mktemp("pipeline")) as house:
+            yield house
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -154,7 +163,7 @@ async def test_an_erased_batch_leaves_its_tombstone_and_nothing_else(house: Hous
 
 
 async def traces(house: House, *words: str) -> set[str]:
-    """Return in which tables, and whether in the names or contents of other files, one of these is found."""
+    """Return in which tables, and whether in the names or contents of other files or blobs, one of these is found."""
 
     def search(tx: ReadTx) -> set[str]:
         tables = metadata.sorted_tables
@@ -163,6 +172,8 @@ async def traces(house: House, *words: str) -> set[str]:
     directory = house.platform.settings.data_dir
     others = [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("huleedu.db")]
     found = [str(path.relative_to(directory)).encode() + path.read_bytes() for path in others]
+    if isinstance(house.platform.blobs, S3Blobs):
+        found += held(house.platform.blobs)
     files = {"files" for content in found if any(word.encode() in content for word in words)}
     return files | await house.platform.db.read(search)
 

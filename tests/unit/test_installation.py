@@ -2,13 +2,18 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from huleedu.cli import backup_command
 from huleedu.gateway.access import loopback
 from huleedu.gateway.page import FOLDER
+from huleedu.platform.embedded import wire
+from huleedu.platform.errors import Usage
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
@@ -39,6 +44,37 @@ def test_what_is_no_address_is_refused_in_one_sentence(given: str) -> None:
         Settings(public_url=given)
     (error,) = refused.value.errors()
     assert error["msg"].endswith("write it like https://huleedu.school.se")
+
+
+@pytest.mark.parametrize("given", [{"backplane_url": "http://x"}, {"backplane_url": "redis"}, {"blobs_url": "bucket"}])
+def test_an_address_of_another_kind_is_refused_and_a_password_in_it_not_told(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"write it like (redis|s3)://"):
+        Settings(**given)
+    assert "secret" not in repr(Settings(backplane_url=SecretStr("rediss://:secret@x")))
+
+
+@pytest.mark.parametrize(
+    ("given", "library", "module"),
+    [
+        ({"backplane_url": "redis://x"}, "redis.asyncio", "backplane.redis"),
+        ({"blobs_url": "s3://x"}, "botocore.session", "blobs.s3"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_named(
+    given: dict[str, Any], library: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"huleedu.platform.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(
+        Usage, match=rf"^{library} is not installed. Install it by: pip install 'huleedu\[(redis|s3)\]'"
+    ):
+        wire(Settings(data_dir=tmp_path, **given))
+
+
+def test_a_copy_without_the_texts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HULEEDU_BLOBS_URL", "s3://x")
+    with pytest.raises(Usage, match="copy the bucket"):
+        backup_command(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,12 @@ def backup_command(
     target: Annotated[Path, typer.Argument(help="A directory to be made, for the copy.")], data_dir: DataDir = None
 ) -> None:
     """Copy the data directory, while the server runs or not. The copy is a data directory itself."""
-    typer.echo(f"{admin.back_up(_settings(data_dir=data_dir).data_dir, target)} essays")
+    settings = _settings(data_dir=data_dir)
+    if settings.blobs_url:
+        raise Usage(
+            "The texts are in a bucket (HULEEDU_BLOBS_URL): stop the server, then copy the bucket and huleedu.db."
+        )
+    typer.echo(f"{admin.back_up(settings.data_dir, target)} essays")
 
 
 @app.command("rebuild-view", epilog="Example: huleedu rebuild-view --page-size 100")

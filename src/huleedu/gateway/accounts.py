@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import secrets
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -23,7 +24,7 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from huleedu.gateway import rates, store
 from huleedu.gateway.rates import Rates
 from huleedu.platform.context import new_id
-from huleedu.platform.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unprocessable
+from huleedu.platform.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable, Unprocessable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -280,7 +281,8 @@ class Accounts:
 
     async def _tell(self, user_id: str) -> None:
         """Have the live connections of this user look whether they may go on; those that miss it look by themselves."""
-        await self._backplane.publish_user_notification(user_id, {"event": "credentials_ended"})
+        with suppress(Unavailable):
+            await self._backplane.publish_user_notification(user_id, {"event": "credentials_ended"})
 
 
 def _secret() -> str:

@@ -139,24 +139,29 @@ class Live:
                 socket.end(UNAUTHENTICATED)
 
     async def heartbeat(self) -> None:
-        """Once in a while, close what may no longer listen, and tell the others the head of their feed.
-
-        So the loss of the last message is found.
-        """
+        """Once in a while, find the loss of a last message."""
         while True:
             await self._clock.sleep(HEARTBEAT_SECONDS)
-            if not self._sockets:
-                continue
-            open_now = [socket for sockets in self._sockets.values() for socket in sockets]
-            await self._look_again(open_now)
-            for socket in open_now:
-                socket.frames = 0
-            heads: dict[str, str] = await self._aggregator.ask(
-                "POST", "/internal/v1/feeds:heads", json=list(self._sockets)
-            )
-            for user_id, head in heads.items():
-                for socket in self._sockets.get(user_id, []):
-                    socket.put(_place(head))
+            await self._beat()
+
+    async def recover(self) -> None:
+        """When messages come again, find what was lost meanwhile."""
+        while True:
+            await self._backplane.restored()
+            await self._beat()
+
+    async def _beat(self) -> None:
+        """Close what may no longer listen, and tell the others the head of their feed: so they find what they miss."""
+        if not self._sockets:
+            return
+        open_now = [socket for sockets in self._sockets.values() for socket in sockets]
+        await self._look_again(open_now)
+        for socket in open_now:
+            socket.frames = 0
+        heads: dict[str, str] = await self._aggregator.ask("POST", "/internal/v1/feeds:heads", json=list(self._sockets))
+        for user_id, head in heads.items():
+            for socket in self._sockets.get(user_id, []):
+                socket.put(_place(head))
 
     def close_all(self) -> None:
         """Ask every client to come again, not all at once: this process is going down."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def build(platform: Platform) -> Service:
     """Wire the gateway."""
-    rates = Rates()
+    rates = Rates(platform.backplane.counters)
     accounts = Accounts(platform.db, platform.backplane, rates)
     access = Access(accounts, platform.settings, rates)
     gateway = Gateway(platform)
@@ -28,7 +28,7 @@ def build(platform: Platform) -> Service:
         name="gateway",
         group="gateway-service",
         routes=[internal.routes(accounts)],
-        tasks=[gateway.forget, live.heartbeat],
+        tasks=[gateway.forget, live.heartbeat, live.recover],
         public=create_app(gateway, accounts, access, live),
         stopping=live.close_all,
     )

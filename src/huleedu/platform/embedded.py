@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from huleedu.platform.backplane import Backplane
+    from huleedu.platform.blobs import Blobs
     from huleedu.platform.clock import Clock
     from huleedu.platform.settings import Settings
 
@@ -71,9 +73,33 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
         clock=clock,
         db=db,
         log=EmbeddedLog(db),
-        backplane=MemoryBackplane("huleedu"),
-        blobs=FileBlobs(settings.data_dir / BLOBS),
+        backplane=_backplane(settings.backplane_url.get_secret_value()),
+        blobs=_blobs(settings.blobs_url, settings.data_dir / BLOBS),
     )
+
+
+def _backplane(url: str) -> Backplane:
+    if not url:
+        return MemoryBackplane("huleedu")
+    with _extra("redis"):
+        from huleedu.platform.backplane.redis import RedisClient  # noqa: PLC0415 -- its library is an extra
+    return RedisClient("huleedu", url)
+
+
+def _blobs(url: str, directory: Path) -> Blobs:
+    if not url:
+        return FileBlobs(directory)
+    with _extra("s3"):
+        from huleedu.platform.blobs.s3 import S3Blobs  # noqa: PLC0415 -- its library is an extra
+    return S3Blobs(url)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise Usage(f"{error.name} is not installed. Install it by: pip install 'huleedu[{name}]'.") from error
 
 
 @asynccontextmanager

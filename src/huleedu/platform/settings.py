@@ -26,6 +26,18 @@ def _postgres(url: SecretStr) -> SecretStr:
     return url
 
 
+def _redis(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://")) and url.get_secret_value():
+        raise ValueError("write it like redis://:PASSWORD@HOST:6379/0, or rediss:// with TLS")
+    return url
+
+
+def _s3(url: str) -> str:
+    if url and not url.startswith("s3://"):
+        raise ValueError("write it like s3://BUCKET")
+    return url
+
+
 def http_url(host: str, port: int) -> str:
     """Return the address of a listener."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -45,6 +57,14 @@ class Settings(BaseSettings):
     port: int = Field(default=4001, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     public_url: Annotated[str, AfterValidator(_origin)] = Field(
         default="", description="The address at which teachers open the page, if it is another than host and port."
+    )
+    backplane_url: Annotated[SecretStr, AfterValidator(_redis)] = Field(
+        default=SecretStr(""),
+        description="A Redis that processes share, redis://HOST:6379/0; without it, they share nothing.",
+    )
+    blobs_url: Annotated[str, AfterValidator(_s3)] = Field(
+        default="",
+        description="A bucket for texts and results, s3://BUCKET; without it, they are files in the data directory.",
     )
     workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the phases.")
     work_timeout_seconds: int = Field(default=60, ge=1, description="Seconds that one attempt at one essay may take.")

@@ -1,4 +1,7 @@
-"""The backplane: how any process pushes to the sockets of any other. Messages are hints; nothing rests on them."""
+"""The backplane: what processes share for the moment, messages to each other's sockets and counters.
+
+Messages are hints; nothing rests on them.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,38 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
+    from limits.aio.storage import Storage
+
 
 class Backplane(Protocol):
     """Publish and subscribe by channel. Using one that is not started raises RuntimeError naming the client."""
 
+    counters: Storage
+    """Where rates are counted, for all processes together; raises StorageError while it is away."""
+
     async def start(self) -> None:
-        """Connect."""
+        """Begin to deliver. What it stands on need not be there yet."""
 
     async def aclose(self) -> None:
         """Let go of every connection and subscription."""
 
     async def publish(self, channel: str, message: str) -> int:
-        """Send a message to all subscribers of the channel; return how many there were."""
+        """Send a message to all subscribers of the channel; return how many processes they are in.
+
+        Raises Unavailable when it cannot be sent.
+        """
 
     def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
-        """Subscribe while the block runs. The subscription is in force before the block is entered."""
+        """Subscribe while the block runs. The subscription is in force before the block is entered.
+
+        While messages cannot come it is entered all the same: `restored` tells when they can.
+        """
+
+    async def restored(self) -> None:
+        """Wait until messages come again after some may have been lost; for one waiter of the process."""
 
     def get_user_channel(self, user_id: str) -> str:
         """Return the channel of one user's notifications: `ws:{user_id}`."""
 
     async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
-        """Send a notification, as JSON, to one user's channel; return how many received it."""
+        """Send a notification, as JSON, to one user's channel; return how many processes received it."""

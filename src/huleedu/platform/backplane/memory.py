@@ -8,6 +8,8 @@ from collections import defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from limits.aio.storage import MemoryStorage, Storage
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -20,7 +22,9 @@ class MemoryBackplane:
 
     def __init__(self, client_id: str) -> None:
         self.client_id = client_id
+        self.counters: Storage = MemoryStorage()
         self._started = False
+        self._restored = asyncio.Event()
         self._subscribers: dict[str, set[asyncio.Queue[str]]] = defaultdict(set)
 
     async def start(self) -> None:
@@ -33,14 +37,17 @@ class MemoryBackplane:
         self._subscribers.clear()
 
     async def publish(self, channel: str, message: str) -> int:
-        """Send a message to all subscribers of the channel; return how many there were."""
+        """Send a message to all subscribers of the channel; return whether there are any, this being one process."""
         self._require_started()
+        return int(self._deliver(channel, message))
+
+    def _deliver(self, channel: str, message: str) -> bool:
         subscribers = self._subscribers.get(channel, set())
         for waiting in subscribers:
             if waiting.full():
                 waiting.get_nowait()
             waiting.put_nowait(message)
-        return len(subscribers)
+        return bool(subscribers)
 
     @asynccontextmanager
     async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
@@ -58,12 +65,17 @@ class MemoryBackplane:
             if not remaining:
                 del self._subscribers[channel]
 
+    async def restored(self) -> None:
+        """Wait until messages come again after some may have been lost; in one process none are."""
+        await self._restored.wait()
+        self._restored.clear()
+
     def get_user_channel(self, user_id: str) -> str:
         """Return the channel of one user's notifications."""
         return f"ws:{user_id}"
 
     async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
-        """Send a notification, as JSON, to one user's channel; return how many received it."""
+        """Send a notification, as JSON, to one user's channel; return whether it was received."""
         return await self.publish(self.get_user_channel(user_id), json.dumps(notification))
 
     def _require_started(self) -> None:

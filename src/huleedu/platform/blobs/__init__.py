@@ -29,3 +29,10 @@ class Blobs(Protocol):
 def blob_id(prefix: str, data: bytes) -> str:
     """Return the id that these bytes have under the prefix."""
     return f"{prefix}/{hashlib.sha256(data).hexdigest()}"
+
+
+def checked(name: str) -> str:
+    """Return what is an id or prefix, or raise KeyError."""
+    if not NAME.fullmatch(name):
+        raise KeyError(name)
+    return name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from huleedu.platform.blobs import NAME, blob_id
+from huleedu.platform.blobs import blob_id, checked
 
 
 class FileBlobs:
@@ -41,9 +41,7 @@ class FileBlobs:
         await to_thread.run_sync(self._delete, self._path(prefix))
 
     def _path(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise KeyError(name)
-        return self._root / name
+        return self._root / checked(name)
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._path(name)

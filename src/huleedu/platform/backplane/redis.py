@@ -1,0 +1,167 @@
+"""The backplane between processes, on Redis.
+
+Within a process messages are delivered as ever. ONE connection brings them, for all subscribers together: a channel is
+subscribed to for the first who wants it and let go of with the last. What is said while that connection is down is
+lost; when the next one has all channels again, `restored` tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from limits.aio.storage import RedisStorage
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from typing_extensions import override
+
+from huleedu.platform.backplane.memory import MemoryBackplane
+from huleedu.platform.clock import SystemClock
+from huleedu.platform.errors import Unavailable
+from huleedu.platform.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from redis.asyncio.connection import AbstractConnection
+
+ANSWER_SECONDS = 1.0
+"""Redis answers in less than a thousandth of this; what waits for it is a hint, and can do without."""
+AGAIN_SECONDS = (0.05, 0.5)
+"""Between two tries to connect: at random, or all processes would come back at once."""
+REST_SECONDS = 1.0
+"""After a publication that failed, the next ones fail at once: nobody waits for each hint of a long list."""
+CONNECTIONS = 16
+"""For publishing and counting; who finds all of them busy waits for the next one."""
+OPTIONS: dict[str, Any] = {
+    "protocol": 2,  # for subscriptions RESP3 costs more
+    "decode_responses": True,
+    "socket_connect_timeout": ANSWER_SECONDS,
+    "socket_timeout": ANSWER_SECONDS,
+    "retry": Retry(NoBackoff(), 1),  # a connection may have died unseen; beyond that, see REST_SECONDS
+}
+log = structlog.get_logger()
+
+
+class RedisClient(MemoryBackplane):
+    """Delivers to the subscribers of every process that uses the same Redis."""
+
+    def __init__(self, client_id: str, redis_url: str) -> None:
+        super().__init__(client_id)
+        self._pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            redis_url, client_name=client_id, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **OPTIONS
+        )
+        self._redis = Redis(connection_pool=self._pool)
+        shared: Any = self._pool  # which the storage passes on, whatever its annotation says
+        self.counters = RedisStorage(redis_url, wrap_exceptions=True, implementation="redispy", connection_pool=shared)
+        self._tasks = Tasks(SystemClock())
+        self._in_force: dict[str, asyncio.Event] = {}
+        self._connection: AbstractConnection | None = None
+        self._unanswered: deque[asyncio.Event] = deque()
+        self._lost = False
+        self._resting_until = 0.0
+
+    @override
+    async def start(self) -> None:
+        await super().start()
+        self._lost = False
+        self._tasks.start("backplane.listen", self._listen)
+
+    @override
+    async def aclose(self) -> None:
+        await self._tasks.aclose()
+        await self._pool.aclose()
+        await super().aclose()
+
+    @override
+    async def publish(self, channel: str, message: str) -> int:
+        self._require_started()
+        if time.monotonic() >= self._resting_until:
+            try:
+                received: int = await self._redis.publish(channel, message)
+            except RedisError as error:
+                self._resting_until = time.monotonic() + REST_SECONDS
+                log.warning("backplane.not_published", client=self.client_id, cause=f"{type(error).__name__} {error}")
+            else:
+                return received
+        raise Unavailable("Redis cannot be reached; try again in a moment.")
+
+    @override
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
+        async with super().subscribe(channel) as messages:
+            try:
+                await self._acknowledged(channel)
+                yield messages
+            finally:
+                if len(self._subscribers[channel]) <= 1:
+                    self._in_force.pop(channel, None)
+                    await self._say("UNSUBSCRIBE", [channel])
+
+    async def _acknowledged(self, channel: str) -> None:
+        """Wait until Redis has the subscription, but not for long: it may be away."""
+        if channel not in self._in_force:
+            self._in_force[channel] = asyncio.Event()
+            if self._connection:
+                await self._ask([channel])
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._in_force[channel].wait()
+        except TimeoutError:  # it hangs
+            if self._connection:
+                await self._connection.disconnect(nowait=True)
+
+    async def _ask(self, channels: Iterable[str]) -> None:
+        """Subscribe. Answers come in the order of questions, so each finds whom it is for."""
+        self._unanswered += (self._in_force[channel] for channel in channels)
+        await self._say("SUBSCRIBE", channels)
+
+    async def _say(self, command: str, channels: Iterable[str]) -> None:
+        if self._connection and self._connection.is_connected:
+            with suppress(RedisError):  # the listener finds that too, and begins anew
+                await self._connection.send_command(command, *channels)
+
+    async def _listen(self) -> None:
+        """Hold the connection that brings messages, and have another one when it is lost."""
+        while True:
+            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            connection.socket_timeout = None  # it may be quiet for hours
+            try:
+                await self._follow(connection)
+            except (RedisError, TimeoutError) as error:
+                if not self._lost:
+                    log.warning("backplane.lost", client=self.client_id, cause=f"{type(error).__name__} {error}")
+            finally:
+                self._connection, self._lost = None, True
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(random.uniform(*AGAIN_SECONDS))  # noqa: S311 -- jitter
+
+    async def _follow(self, connection: AbstractConnection) -> None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.connect()  # type: ignore[no-untyped-call]
+        self._connection, self._lost, self._resting_until = connection, False, 0.0
+        self._unanswered.clear()
+        if channels := list(self._in_force):
+            for in_force in self._in_force.values():
+                in_force.clear()
+            last = self._in_force[channels[-1]]
+            await self._ask(channels)
+            while not last.is_set():
+                self._take(await connection.read_response())
+        self._restored.set()
+        while True:
+            self._take(await connection.read_response())
+
+    def _take(self, said: tuple[str, str, Any]) -> None:
+        kind, channel, content = said
+        if kind == "message":
+            self._deliver(channel, content)
+        elif kind == "subscribe":
+            self._unanswered.popleft().set()

@@ -1,0 +1,170 @@
+"""What the backplane on Redis does when the server goes, hangs and comes back, and what it leaves behind there."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from huleedu.gateway import rates
+from huleedu.gateway.rates import Rates
+from huleedu.platform.backplane.redis import RedisClient
+from huleedu.platform.context import new_id
+from huleedu.platform.errors import TooMany, Unavailable
+from tests.servers import ENGINE, Servers
+
+pytestmark = list(ENGINE)
+
+
+@pytest.fixture
+def url(servers: Servers) -> str:
+    return servers.env("redis")["HULEEDU_BACKPLANE_URL"]
+
+
+@asynccontextmanager
+async def client(url: str, client_id: str = "gateway-7") -> AsyncIterator[RedisClient]:
+    backplane = RedisClient(client_id, url)
+    await backplane.start()
+    try:
+        yield backplane
+    finally:
+        await backplane.aclose()
+
+
+async def connected(url: str) -> list[dict[str, Any]]:
+    """Return the connections that the server has, without the one that asks."""
+    async with Redis.from_url(url, client_name="observer", protocol=2) as asking:
+        return [one for one in await asking.client_list() if one["name"] != "observer"]
+
+
+async def only(url: str, count: int) -> list[dict[str, Any]]:
+    """Wait until the server has no more than so many connections: it may not have seen yet that one was closed."""
+    while len(found := await connected(url)) > count:
+        """Ask again."""
+    return found
+
+
+async def sends(backplane: RedisClient) -> bool:
+    try:
+        await backplane.publish("c", "lost")
+    except Unavailable:
+        return False
+    return True
+
+
+async def restart(servers: Servers) -> None:
+    servers.kill("redis")
+    await asyncio.to_thread(servers.up, "redis")
+
+
+async def test_one_connection_brings_all_messages_whatever_the_number_of_subscribers(url: str) -> None:
+    async with client(url) as backplane, client(url, "gateway-8") as other, AsyncExitStack() as stack:
+        subscriptions = [
+            (user, await stack.enter_async_context(backplane.subscribe(f"ws:{user}"))) for user in list(range(200)) * 3
+        ]
+        (listening,) = [one for one in await connected(url) if int(one["sub"])]
+        assert (listening["name"], listening["sub"], listening["resp"]) == ("gateway-7", "200", "2")
+        async with other.subscribe("ws:7"):
+            assert [await backplane.publish(f"ws:{user}", str(user)) for user in range(8)] == [1] * 7 + [2]
+        assert [await anext(messages) for user, messages in subscriptions if user < 8] == [str(n) for n in range(8)] * 3
+
+
+async def test_restarts_and_comings_and_goings_leave_nothing_behind(url: str, servers: Servers) -> None:
+    tasks = asyncio.all_tasks()
+    async with client(url) as backplane, backplane.subscribe("staying") as staying:
+        await backplane.restored()
+        for number in range(20):
+            passing = [asyncio.create_task(come_and_go(backplane, range(25))) for _ in range(2)]
+            await restart(servers)
+            await asyncio.gather(*passing)
+            await backplane.restored()
+            assert await backplane.publish("staying", str(number)) == 1
+            assert await anext(staying) == str(number)
+        (listening,) = [one for one in await only(url, 2) if int(one["sub"])]
+        assert (listening["name"], listening["sub"]) == ("gateway-7", "1")
+        assert len(asyncio.all_tasks() - tasks) == 1
+    assert asyncio.all_tasks() == tasks
+    assert await only(url, 0) == []
+
+
+async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        async with backplane.subscribe(f"passing {number % 3}"), backplane.subscribe("staying"):
+            await asyncio.sleep(0)
+
+
+async def test_while_the_server_is_away_one_joins_and_hears_when_it_is_back(url: str, servers: Servers) -> None:
+    async with client(url) as backplane:
+        await backplane.restored()
+        servers.kill("redis")
+        while await sends(backplane):
+            """It is about to die."""
+        async with backplane.subscribe("c") as messages:
+            await asyncio.to_thread(servers.up, "redis")
+            await backplane.restored()
+            assert await backplane.publish("c", "heard") == 1
+            assert await anext(messages) == "heard"
+
+
+async def test_it_starts_before_its_server_does(url: str, servers: Servers) -> None:
+    servers.kill("redis")
+    async with client(url) as backplane, backplane.subscribe("c") as messages:
+        await asyncio.to_thread(servers.up, "redis")
+        await backplane.restored()
+        assert await backplane.publish("c", "heard") == 1
+        assert await anext(messages) == "heard"
+
+
+async def test_a_server_that_hangs_holds_up_nobody_for_long(url: str, servers: Servers) -> None:
+    async with client(url) as backplane:
+        await backplane.restored()
+        os.kill(servers.pid("redis"), signal.SIGSTOP)
+        try:
+            async with backplane.subscribe("c") as messages:
+                with pytest.raises(Unavailable):
+                    await backplane.publish("c", "lost")
+                os.kill(servers.pid("redis"), signal.SIGCONT)
+                await backplane.restored()
+                assert await backplane.publish("c", "heard") == 1
+                while await anext(messages) != "heard":
+                    """What was sent to the one that hung may come late."""
+        finally:
+            os.kill(servers.pid("redis"), signal.SIGCONT)
+
+
+async def test_a_subscriber_that_leaves_before_its_subscription_is_in_force_leaves_nothing(url: str) -> None:
+    async with client(url) as backplane:
+        await backplane.restored()
+        for number in range(200):
+            joining = asyncio.create_task(come_and_go(backplane, range(9)))
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+            async with backplane.subscribe("staying") as messages:
+                assert await backplane.publish("staying", str(number)) == 1
+                assert await anext(messages) == str(number)
+        async with backplane.subscribe("c"):
+            (listening,) = [one for one in await connected(url) if int(one["sub"])]
+            assert listening["sub"] == "1"
+
+
+async def test_processes_count_together_and_each_alone_while_the_server_is_away(url: str, servers: Servers) -> None:
+    async with client(url) as backplane, client(url) as other:
+        here, there, key = Rates(backplane.counters), Rates(other.counters), str(new_id())
+        for counting in (here, there, here, there, here):
+            await counting.spend(rates.ACCOUNT, key)
+        with pytest.raises(TooMany) as refused:
+            await there.require(rates.ACCOUNT, key)
+        assert 0 < (refused.value.retry_after_s or 0) <= 15 * 60
+        servers.kill("redis")
+        for _ in range(5):
+            await here.spend(rates.ACCOUNT, key)
+        with pytest.raises(TooMany):
+            await here.spend(rates.ACCOUNT, key)
+        await there.require(rates.ACCOUNT, key)
+        await asyncio.to_thread(servers.up, "redis")
