@@ -168,7 +168,7 @@ class Server:
 
     def run(self, *command: str | Path, **env: str) -> str:
         """Run a command of the server's to its end."""
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [str(word) for word in command],
             cwd=self.home if self.home.exists() else None,
             env={**os.environ, **env},

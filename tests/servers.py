@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "servers"
-ENGINE = (pytest.mark.engine, pytest.mark.timeout(180))
+ENGINE = (pytest.mark.engine, pytest.mark.timeout(120))
 """The marks of a test that needs them: the first one also waits until its server is fetched and has started."""
 
 

@@ -1,11 +1,11 @@
-"""What every adapter of the log does. An adapter to a broker joins `ADAPTERS`, and the same tests hold for it.
+"""What every adapter of the log does: the same tests for the outbox itself and for a real broker.
 
 Order is per (topic, key) and nothing more is asserted, so an adapter may mix topics and partitions as it likes.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -16,16 +16,21 @@ from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, Tx
 from huleedu.platform.log import Consumer, Log, Record, store
 from huleedu.platform.log.embedded import EmbeddedLog
+from tests.engine.kafka import kafka_log
+from tests.servers import ENGINE
 from tests.service.world import CHANGED, COMPLETED, Lane, event, events, number
 
-ADAPTERS: dict[str, Callable[[Db], Log]] = {"embedded": EmbeddedLog}
 HEARD = [TOPICS[BatchStateChangedV1], TOPICS[BatchPipelineCompletedV1]]
 LANES: tuple[Lane, ...] = tuple((kind, key) for kind in (CHANGED, COMPLETED) for key in ("x", "y", "z"))
 
 
-@pytest.fixture(params=ADAPTERS)
-def log(request: pytest.FixtureRequest, db: Db) -> Log:
-    return ADAPTERS[request.param](db)
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=ENGINE)])
+async def log(request: pytest.FixtureRequest, db: Db) -> AsyncIterator[Log]:
+    if request.param == "embedded":
+        yield EmbeddedLog(db)
+        return
+    async with kafka_log(db, request.getfixturevalue("servers").env("kafka")["HULEEDU_LOG_URL"]) as log:
+        yield log
 
 
 async def say(db: Db, *messages: Event) -> None:
@@ -99,6 +104,21 @@ async def test_an_older_assignment_commits_nothing(log: Log, db: Db) -> None:
         assert lanes(await read(newest, 2)) == {(HEARD[0], "x"): [1, 2]}
 
 
+async def test_who_rewinds_goes_on_from_its_positions_under_new_fences(log: Log, db: Db) -> None:
+    await say(db, *events(LANES[0], range(10)))
+    async with log.consume("g", HEARD) as consumer:
+        old = await read(consumer, 10)
+        await commit(db, "g", old[:4])
+        await consumer.rewind()
+        new = await read(consumer, 6)
+        assert lanes(new) == {(HEARD[0], "x"): list(range(4, 10))}
+        with pytest.raises(store.Fenced):
+            await commit(db, "g", old)
+        await commit(db, "g", new)
+        await say(db, event(LANES[0], 10))
+        assert lanes(await read(consumer, 1)) == {(HEARD[0], "x"): [10]}
+
+
 async def test_a_commit_wakes_the_waiting_and_a_rollback_does_not(log: Log, db: Db) -> None:
     async with log.consume("g", HEARD[:1]) as consumer, log.consume("h", HEARD) as other:
         waiting = asyncio.gather(consumer.fetch(), other.fetch())
@@ -143,7 +163,7 @@ async def test_an_event_travels_with_its_cause_and_keeps_its_id(log: Log, db: Db
 
 async def test_bytes_that_mean_nothing_are_handed_on_as_they_are(log: Log, db: Db) -> None:
     row = {"topic": HEARD[0], "key": "x", "envelope": '{"no": "envelope"', "at": db._clock.now()}
-    await db.write(lambda tx: tx.execute(store.outbox.insert().values(row)))
+    await db.write(lambda tx: store.post(tx, [row]))
     async with log.consume("g", HEARD) as consumer:
         (record,) = await consumer.fetch()
     assert (record.key, record.value) == ("x", b'{"no": "envelope"')

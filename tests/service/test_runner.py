@@ -13,9 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huleedu.contracts.batch import BatchErasureReportedV1
+from huleedu.contracts.messages import TOPICS
+from huleedu.platform.log import store
+from huleedu.platform.log.runner import Runner
 from tests.given import DATABASES
 from tests.service.laws import LAWS, Law
-from tests.service.world import CHANGED, COMPLETED, LANES, Killed, Lane, World, event, events, world_at
+from tests.service.world import (
+    CHANGED,
+    COMPLETED,
+    EFFECT,
+    GROUP,
+    LANES,
+    Killed,
+    Lane,
+    World,
+    X,
+    event,
+    events,
+    world_at,
+)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -178,3 +194,17 @@ async def test_questions_are_asked_once_for_a_stretch_and_not_again_for_what_is_
             await world.say(*events(lane, range(10)))
         await world.drain()
         assert asked == [60]
+
+
+async def test_a_runner_whose_partitions_were_taken_takes_them_again_and_goes_on(tmp_path: Path) -> None:
+    async with world_at(tmp_path) as world:
+        running = asyncio.create_task(Runner(world.live, world.service).run())
+        with world.db.watch([EFFECT]) as watch:
+            for numbered in range(3):
+                await world.say(event((CHANGED, X), numbered))
+                while await world.effects((CHANGED, X)) != list(range(numbered + 1)):
+                    await watch.take()
+                await world.db.write(lambda tx: store.take(tx, GROUP, TOPICS[CHANGED], 0))
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running

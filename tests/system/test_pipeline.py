@@ -141,9 +141,8 @@ async def test_an_erased_batch_leaves_its_tombstone_and_nothing_else(house: Hous
     for kind in ("csv", "xlsx"):
         assert (await anna.http.get(f"/v1{url}/results.{kind}")).is_success
     assert {"batch", "essay_view", "phase_result", "idempotency", "files"} <= await traces(house, *ids, *words)
-    while (
-        await anna.http.delete(f"/v1{url}")
-    ).status_code != 204:  # nothing is announced when the last report is noted
+    while (await anna.http.delete(f"/v1{url}")).status_code != 204:
+        # It is asked again and again: when the last report is noted, nobody is told.
         await house.platform.db.write(lambda _tx: None)
     assert await traces(house, *words) == set()
     assert await traces(house, *ids[1:]) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from huleedu.contracts import batch, essay, notice, phase
@@ -9,11 +10,22 @@ from huleedu.contracts.envelope import Event, EventEnvelope
 
 
 class Said(NamedTuple):
-    """One row: the message, its topic and the services that say it ("*": every service)."""
+    """One row: the message, its topic, the services that say it ("*": every service), and the topic's partitions.
+
+    As many consumers of a group share the work on a topic as it has partitions. Their number is never changed: it
+    decides where a key's records are, and so their order.
+    """
 
     message: type[Event]
     topic: str
     by: tuple[str, ...]
+    partitions: int = 6
+
+
+PER_ESSAY = 12
+"""Partitions of topics that get a record for each essay, not for each batch."""
+KEPT = timedelta(days=7)
+"""How long the log keeps a record: long enough to look back at what happened last week."""
 
 
 ERASERS = ("files", "lifecycle", "phases", "aggregator")
@@ -22,15 +34,15 @@ ERASERS = ("files", "lifecycle", "phases", "aggregator")
 MESSAGES: tuple[Said, ...] = (
     Said(batch.ClientBatchPipelineRequestV1, "huleedu.commands.batch.pipeline.v1", ("gateway",)),
     Said(batch.BatchPipelineCancelRequestedV1, "huleedu.commands.batch.pipeline_cancel.v1", ("gateway",)),
-    Said(essay.EssayContentProvisionedV1, "huleedu.file.essay.content.provisioned.v1", ("files",)),
+    Said(essay.EssayContentProvisionedV1, "huleedu.file.essay.content.provisioned.v1", ("files",), PER_ESSAY),
     Said(essay.EssayRemovedV1, "huleedu.file.essay.removed.v1", ("files",)),
     Said(essay.EssayValidationFailedV1, "huleedu.file.essay.validation.failed.v1", ("files",)),
     Said(batch.BatchStateChangedV1, "huleedu.batch.state.changed.v1", ("orchestrator",)),
     Said(phase.BatchPhaseInitiateCommandV1, "huleedu.els.batch_phase.initiate.command.v1", ("orchestrator",)),
     Said(phase.BatchPhaseCancelCommandV1, "huleedu.els.batch_phase.cancel.command.v1", ("orchestrator",)),
-    Said(phase.PhaseWorkRequestedV1, "huleedu.phase.work.requested.v1", ("lifecycle",)),
-    Said(phase.PhaseWorkCompletedV1, "huleedu.phase.work.completed.v1", ("phases",)),
-    Said(essay.EssayPhaseChangedV1, "huleedu.essay.phase.changed.v1", ("lifecycle",)),
+    Said(phase.PhaseWorkRequestedV1, "huleedu.phase.work.requested.v1", ("lifecycle",), PER_ESSAY),
+    Said(phase.PhaseWorkCompletedV1, "huleedu.phase.work.completed.v1", ("phases",), PER_ESSAY),
+    Said(essay.EssayPhaseChangedV1, "huleedu.essay.phase.changed.v1", ("lifecycle",), PER_ESSAY),
     Said(phase.ELSBatchPhaseOutcomeV1, "huleedu.els.batch_phase.outcome.v1", ("lifecycle",)),
     Said(batch.BatchPipelineCompletedV1, "huleedu.batch.pipeline.completed.v1", ("orchestrator",)),
     Said(batch.BatchPipelineRejectedV1, "huleedu.batch.pipeline.rejected.v1", ("orchestrator",)),

@@ -13,7 +13,7 @@ from huleedu.platform.http import Peer, internal_app
 from huleedu.platform.log.redrive import redrive
 from huleedu.platform.log.routes import dead_letter_routes
 from huleedu.platform.log.runner import Runner
-from huleedu.platform.log.trim import trim
+from huleedu.platform.log.trim import INBOX_KEPT, trim, trim_inbox
 from huleedu.platform.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def connect(platform: Platform, services: Sequence[Service]) -> dict[str, ASGIAp
 async def running(platform: Platform, services: Sequence[Service]) -> AsyncIterator[None]:
     """Run what the services do by themselves: prepare, consume the log, work, watch."""
     tasks = Tasks(platform.clock)
-    tasks.start("platform.trim", partial(trim, platform))
+    tasks.start("platform.log", partial(platform.log.tend, platform.clock))
+    tasks.start("platform.inbox", partial(trim, platform.db, platform.clock, trim_inbox, INBOX_KEPT))
     for service in services:
         if service.prepare and not platform.db.shared:
             await platform.db.write(service.prepare)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from contextlib import AbstractAsyncContextManager
 
+    from huleedu.platform.clock import Clock
+
 
 class Record(NamedTuple):
     """One record of the log. `fence` is the number of the assignment it was read under."""
@@ -29,7 +31,16 @@ class Consumer(Protocol):
     """One group's reading of its topics."""
 
     async def fetch(self) -> list[Record]:
-        """Wait until something is there and return it: at most 2,000 records, those of a partition in order."""
+        """Wait until something is there and return it: at most 2,000 records, those of a partition in order.
+
+        Whoever fetches again has handled what was handed out before.
+        """
+
+    async def rewind(self) -> None:
+        """Hand out nothing more of the present assignments, and go on from the positions of what is still ours.
+
+        Some record was fenced: its partition has moved, or is moving.
+        """
 
 
 class Log(Protocol):
@@ -37,3 +48,6 @@ class Log(Protocol):
 
     def consume(self, group: str, topics: Collection[str]) -> AbstractAsyncContextManager[Consumer]:
         """Read these topics for this group, from its positions in the database."""
+
+    async def tend(self, clock: Clock) -> None:
+        """Do for ever what the log needs besides being read: bring records to it, or forget old ones."""

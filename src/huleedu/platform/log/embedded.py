@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from huleedu.contracts.messages import KEPT
 from huleedu.platform.log import Record, store
+from huleedu.platform.log.trim import trim, trim_log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
+    from huleedu.platform.clock import Clock
     from huleedu.platform.db import Db, ReadTx, Tx, Watch
 
 FETCH = 2_000
@@ -25,24 +28,35 @@ class EmbeddedLog:
     @asynccontextmanager
     async def consume(self, group: str, topics: Collection[str]) -> AsyncIterator[EmbeddedConsumer]:
         """Take the topics' positions for this group and read on from them."""
-
-        def take_all(tx: Tx) -> dict[str, tuple[int, int]]:
-            return {topic: store.take(tx, group, topic, PARTITION) for topic in sorted(topics)}
-
-        leases = await self._db.write(take_all)
         with self._db.watch(store.topic_channel(topic) for topic in topics) as watch:
-            yield EmbeddedConsumer(self._db, watch, leases)
+            consumer = EmbeddedConsumer(self._db, watch, group, topics)
+            await consumer.rewind()
+            yield consumer
+
+    async def tend(self, clock: Clock) -> None:
+        """Forget what every group has passed."""
+        await trim(self._db, clock, trim_log, KEPT)
 
 
 class EmbeddedConsumer:
     """Reads each topic in order; between topics the order is whatever comes first."""
 
-    def __init__(self, db: Db, watch: Watch, leases: dict[str, tuple[int, int]]) -> None:
-        self._db = db
-        self._watch = watch
+    def __init__(self, db: Db, watch: Watch, group: str, topics: Collection[str]) -> None:
+        self._db, self._watch, self._group, self._topics = db, watch, group, sorted(topics)
+        self._fences: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        self._dirty: list[str] = []
+
+    async def rewind(self) -> None:
+        """Take all topics, under new fences."""
+
+        def take_all(tx: Tx) -> dict[str, tuple[int, int]]:
+            return {topic: store.take(tx, self._group, topic, PARTITION) for topic in self._topics}
+
+        leases = await self._db.write(take_all)
         self._fences = {topic: fence for topic, (fence, _) in leases.items()}
         self._read = {topic: position for topic, (_, position) in leases.items()}
-        self._dirty: list[str] = []
+        self._dirty = list(self._topics)
 
     async def fetch(self) -> list[Record]:
         """Wait for records and return what is there."""

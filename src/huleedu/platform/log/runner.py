@@ -50,10 +50,15 @@ class Runner:
         with bound(service=self._service.name):
             async with self._platform.log.consume(self._group, topics) as consumer:
                 while True:
-                    deliveries = [Delivery.of(record) for record in await consumer.fetch()]
-                    while deliveries:
-                        stretch, deliveries = deliveries[: self._size], deliveries[self._size :]
-                        await self._process(stretch)
+                    try:
+                        await self._process_all([Delivery.of(record) for record in await consumer.fetch()])
+                    except store.Fenced:
+                        await consumer.rewind()
+
+    async def _process_all(self, deliveries: list[Delivery]) -> None:
+        while deliveries:
+            stretch, deliveries = deliveries[: self._size], deliveries[self._size :]
+            await self._process(stretch)
 
     async def _process(self, deliveries: list[Delivery], attempt: int = 1) -> None:
         """Commit this stretch; if it cannot be, find the record that is to blame and park its key."""

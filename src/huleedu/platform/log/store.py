@@ -161,6 +161,17 @@ def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
     tx.lock(f"{group}/{key}" for key in keys)
 
 
+def waiting(tx: ReadTx, limit: int) -> Sequence[Any]:
+    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope)."""
+    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope)
+    return tx.all(select(*columns).where(Settled()).order_by(outbox.c.pos).limit(limit))
+
+
+def relayed(tx: Tx, positions: Sequence[int]) -> None:
+    """Take rows out of the outbox: the broker has them."""
+    tx.execute(delete(outbox).where(outbox.c.pos.in_(positions)))
+
+
 def take(tx: Tx, group: str, topic: str, part: int) -> tuple[int, int]:
     """Assign a partition: raise its fence, so that whoever had it can commit no more. (fence, next to read)."""
     statement = insert(position).values(grp=group, topic=topic, part=part, fence=1, position=0)

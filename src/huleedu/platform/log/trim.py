@@ -6,7 +6,6 @@ The views can be made again from their owners, so nothing ever has to be read ag
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, select
@@ -14,25 +13,24 @@ from sqlalchemy import delete, func, select
 from huleedu.platform.log.store import inbox, outbox, position
 
 if TYPE_CHECKING:
-    from huleedu.platform.app import Platform
-    from huleedu.platform.db import Tx
+    from collections.abc import Callable
 
-LOG_KEPT = timedelta(days=7)
-"""Long enough to look back at what happened last week."""
+    from huleedu.platform.clock import Clock
+    from huleedu.platform.db import Db, Tx
+
 INBOX_KEPT = timedelta(days=30)
 """Longer than the log: what is delivered again must still be known."""
 CHUNK = 1_000
 EVERY_SECONDS = 3600.0
 
 
-async def trim(platform: Platform) -> None:
-    """Forget, now and then, in transactions short enough for others to write between them."""
+async def trim(db: Db, clock: Clock, forget: Callable[[Tx, datetime], int], kept: timedelta) -> None:
+    """Forget what is older, now and then, in transactions short enough for others to write between them."""
     while True:
-        now = platform.clock.now()
-        for body in (partial(trim_log, before=now - LOG_KEPT), partial(trim_inbox, before=now - INBOX_KEPT)):
-            while await platform.db.write(body):
-                pass
-        await platform.clock.sleep(EVERY_SECONDS)
+        before = clock.now() - kept
+        while await db.write(lambda tx: forget(tx, before)):  # noqa: B023 -- awaited at once
+            pass
+        await clock.sleep(EVERY_SECONDS)
 
 
 def trim_log(tx: Tx, before: datetime) -> int:

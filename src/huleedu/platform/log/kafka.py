@@ -1,0 +1,392 @@
+"""The log on Apache Kafka.
+
+A relay brings the rows of the outbox to the broker and deletes them when the broker has them. A consumer is one thread
+that owns librdkafka's handle, and a bounded queue between it and the runner. Where a group goes on is decided by its
+positions in the database alone: an assignment takes them, under a new fence, and starts reading there. The offsets
+that are committed to the broker are a hint for lag tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from pydantic import BaseModel, ValidationError
+
+from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
+from huleedu.platform.errors import Unavailable, Usage
+from huleedu.platform.log import Record, store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+
+    from confluent_kafka import Message
+
+    from huleedu.platform.clock import Clock
+    from huleedu.platform.db import Db, Tx
+
+    Place = tuple[str, int]
+
+FETCH = 2_000
+BACKLOG = 4 * FETCH
+"""Records read ahead of the runner. At more than these the partitions are paused, at half of them resumed."""
+POLL_SECONDS = 0.1
+HINT_SECONDS = 1.0
+STOP_SECONDS = 3.0
+ADMIN_SECONDS = 10.0
+LARGEST_BYTES = 4 * 2**20
+"""Of one record: the frozen list of a batch of thousands of essays fits many times."""
+COMMON: dict[str, Any] = {"client.id": "huleedu", "log_level": 4, "message.max.bytes": LARGEST_BYTES}
+PRODUCER: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "message.timeout.ms": 0,  # it waits for the broker as long as it takes: a record that is given up breaks the order
+    "partitioner": "murmur2_random",  # the one of other languages' clients
+}
+CONSUMER: dict[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "queued.max.messages.kbytes": 8192,
+}
+GROUPS: dict[str, dict[str, Any]] = {
+    "consumer": {"group.protocol": "consumer"},
+    "classic": {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"},
+}
+"""The new protocol for groups, and the one of brokers before 4.0."""
+HOPELESS = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
+        KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    }
+)
+"""What reading does not recover from by itself: a position that the log does not have, no topic, no permission."""
+log = structlog.get_logger()
+
+
+class Cluster(NamedTuple):
+    """Where Kafka is, and as whom: `kafka://[user:password@]host:port[,host:port][/prefix][?security.protocol=...]`.
+
+    The prefix goes before the names of topics and groups, so that several installations share a cluster. The query
+    holds librdkafka's own names for security (`security.protocol`, `sasl.*`, `ssl.*`) and `group.protocol`.
+    """
+
+    config: dict[str, Any]
+    groups: dict[str, Any]
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> Cluster:
+        """Read the address."""
+        parts = urlsplit(url)
+        login, _, hosts = parts.netloc.rpartition("@")
+        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        groups = GROUPS.get(given.pop("group.protocol", "consumer"))
+        unknown = [name for name in given if not name.startswith(("security.", "sasl.", "ssl."))]
+        if not hosts or groups is None or unknown:
+            raise Usage("Write the log's address like kafka://user:password@host:9092?security.protocol=SASL_SSL.")
+        config = {**COMMON, "bootstrap.servers": hosts}
+        if login:
+            user, _, password = login.partition(":")
+            config |= {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
+            config |= {"sasl.username": unquote(user), "sasl.password": unquote(password)}
+        prefix = parts.path.strip("/")
+        return cls(config | given, groups, f"{prefix}." if prefix else "")
+
+
+def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) -> list[str]:
+    """Create those of the topics that are not there; return their names. It may run twice, and twice at once."""
+    cluster = Cluster.of(url)
+    admin = AdminClient(cluster.config, logger=log)
+    settings = {"retention.ms": str(int(KEPT.total_seconds() * 1000)), "max.message.bytes": str(LARGEST_BYTES)}
+    made = []
+    try:
+        there = admin.list_topics(timeout=ADMIN_SECONDS).topics
+        missing = [
+            NewTopic(f"{cluster.prefix}{said.topic}", said.partitions, -1, config=settings)  # -1: as the broker copies
+            for said in MESSAGES
+            if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
+        ]
+        for name, creation in admin.create_topics(missing).items() if missing else ():
+            try:
+                creation.result(ADMIN_SECONDS)
+                made.append(name)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+    except KafkaException as error:
+        raise Usage(f"Kafka does not make the topics: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
+    return made
+
+
+class KafkaLog:
+    """Reads from Kafka, and brings there what is said."""
+
+    def __init__(self, db: Db, url: str) -> None:
+        self._db, self._cluster = db, Cluster.of(url)
+
+    @asynccontextmanager
+    async def consume(self, group: str, topics: Collection[str]) -> AsyncIterator[KafkaConsumer]:
+        """Be one of the group's consumers; which partitions are this one's may change all the time."""
+        consumer = KafkaConsumer(self._db, self._cluster, group, topics)
+        try:
+            yield consumer
+        finally:
+            await consumer.aclose()
+
+    async def tend(self, _clock: Clock) -> None:
+        """Bring the outbox to the broker, oldest first.
+
+        One that is killed between the broker's word and its own transaction sends again: readers have an inbox.
+        """
+        producer = Producer(self._cluster.config | PRODUCER, logger=log)
+        try:
+            with self._db.watch(map(store.topic_channel, TOPICS.values())) as watch:
+                while True:
+                    await watch.take()
+                    while rows := await self._db.read(partial(store.waiting, limit=FETCH)):
+                        await self._relay(producer, rows)
+        finally:
+            producer.purge()
+            producer.flush(0)
+
+    async def _relay(self, producer: Producer, rows: Sequence[Any]) -> None:
+        """Send these rows; delete those that the broker has, but none of a key of which it refused one."""
+        refused: dict[int, KafkaError] = {}
+        await asyncio.to_thread(self._produce, producer, rows, refused)
+        while len(producer):
+            await asyncio.to_thread(producer.flush, POLL_SECONDS)
+        lanes = {(row.topic, row.key) for row in rows if row.pos in refused}
+        sent = [row.pos for row in rows if (row.topic, row.key) not in lanes]
+        await self._db.write(lambda tx: store.relayed(tx, sent))
+        for error in refused.values():
+            raise Unavailable(f"Kafka did not take {len(refused)} records: {error.str()}.")
+
+    def _produce(self, producer: Producer, rows: Sequence[Any], refused: dict[int, KafkaError]) -> None:
+        def told(pos: int, error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                refused[pos] = error
+
+        for row in rows:
+            producer.produce(
+                f"{self._cluster.prefix}{row.topic}",
+                key=row.key,
+                value=row.envelope,
+                headers=Origin.headers(row.envelope),
+                on_delivery=partial(told, row.pos),
+            )
+
+
+class Origin(BaseModel):
+    """What brokers' tools and tracers look for in a record's headers, read without decoding the event."""
+
+    event_id: str | None = None
+    event_type: str | None = None
+    traceparent: str | None = None
+    source_service: str | None = None
+
+    @classmethod
+    def headers(cls, envelope: str) -> list[tuple[str, str | bytes | None]]:
+        """Return the headers of an envelope; one that cannot be read has none, and is parked by its readers."""
+        try:
+            return [*cls.model_validate_json(envelope).model_dump(exclude_none=True).items()]
+        except ValidationError:
+            return []
+
+
+class KafkaConsumer:
+    """One member of a group. The thread reads and tags; all that is handed out passes the fences on the event loop."""
+
+    def __init__(self, db: Db, cluster: Cluster, group: str, topics: Iterable[str]) -> None:
+        self._db, self._cluster, self._group, self._topics = db, cluster, group, topics
+        self._loop = asyncio.get_running_loop()
+        # On the event loop.
+        self._fences: dict[Place, int] = {}
+        self._queue: deque[Record] = deque()
+        self._awake = asyncio.Event()
+        self._failure: Exception | None = None
+        self._handed: dict[Place, int] = {}
+        # Written by the event loop, read by the thread.
+        self._closing = self._rewound = False
+        self._handled: dict[Place, int] = {}
+        self._gone = 0
+        # In the thread.
+        self._mine: dict[Place, int] = {}
+        self._told: dict[Place, int] = {}
+        self._hinted = 0.0
+        self._read = 0
+        self._flowing: set[Place] = set()
+        self._paused: set[Place] = set()
+        self._thread = threading.Thread(target=self._run, name=f"kafka-{group}", daemon=True)
+        self._thread.start()
+
+    # -- on the event loop
+
+    async def fetch(self) -> list[Record]:
+        """Wait for records of assignments that still hold, and return what is there."""
+        self._handled |= self._handed
+        while True:
+            await self._awake.wait()
+            if self._failure is not None:
+                raise self._failure
+            records = [self._queue.popleft() for _ in range(min(FETCH, len(self._queue)))]
+            self._gone += len(records)
+            if not self._queue:
+                self._awake.clear()
+            records = [record for record in records if self._fences.get(_place(record)) == record.fence]
+            if records:
+                self._handed = {_place(record): record.offset + 1 for record in records}
+                return records
+
+    async def rewind(self) -> None:
+        """Hand out nothing of the present assignments any more; the thread takes those anew that are still ours."""
+        self._handed = {}
+        self._fences.clear()
+        self._rewound = True
+
+    async def aclose(self) -> None:
+        """Leave the group."""
+        self._closing = True
+        await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+
+    def _arrive(self, records: list[Record]) -> None:
+        self._queue.extend(records)
+        self._awake.set()
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._awake.set()
+
+    async def _lease(self, places: Sequence[Place]) -> dict[Place, tuple[int, int]]:
+        def take_all(tx: Tx) -> dict[Place, tuple[int, int]]:
+            return {place: store.take(tx, self._group, *place) for place in sorted(places)}
+
+        leases = await self._db.write(take_all)
+        self._fences |= {place: fence for place, (fence, _) in leases.items()}
+        return leases
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        try:
+            prefix = self._cluster.prefix
+            config = self._cluster.config | self._cluster.groups | CONSUMER | {"group.id": f"{prefix}{self._group}"}
+            client = Consumer(config, logger=log)
+            try:
+                topics = [f"{prefix}{topic}" for topic in self._topics]
+                client.subscribe(topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke)
+                while not self._closing:
+                    self._turn(client)
+                self._hint(client)
+            finally:
+                client.close()
+        except Exception as error:  # noqa: BLE001 -- whatever it was, the runner must hear of it
+            self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _turn(self, client: Consumer) -> None:
+        """Do what was asked for, then wait a moment for records and hand on those that are there."""
+        if self._rewound:
+            self._rewound = False
+            for start in self._take(list(self._mine)):
+                client.seek(start)
+        first = client.poll(POLL_SECONDS)
+        if first is not None:
+            records = self._tagged([first])
+            records += self._tagged(client.consume(FETCH, 0))
+            self._read += len(records)
+            self._loop.call_soon_threadsafe(self._arrive, records)
+            self._flowing |= {_place(record) for record in records}
+        self._pause(client)
+        if time.monotonic() - self._hinted > HINT_SECONDS:
+            self._hint(client)
+
+    def _tagged(self, messages: Sequence[Message]) -> list[Record]:
+        """Return the messages as records of their assignment; what is read of one that is over is somebody else's."""
+        records = []
+        for message in messages:
+            if (error := message.error()) is not None:
+                _complain(error)
+                continue
+            place = ((message.topic() or "").removeprefix(self._cluster.prefix), message.partition() or 0)
+            if (fence := self._mine.get(place)) is not None:
+                key = (message.key() or b"").decode(errors="replace")
+                records.append(Record(*place, message.offset() or 0, key, message.value() or b"", fence))
+        return records
+
+    def _pause(self, client: Consumer) -> None:
+        """Stop reading while the runner is far behind, without leaving the group for it.
+
+        Partitions come while others are paused, so it is kept which are, and each is paused when it has begun to flow.
+        """
+        behind = self._read - self._gone
+        if behind > BACKLOG and self._flowing:
+            client.pause(self._partitions(self._flowing))
+            self._paused |= self._flowing
+            self._flowing = set()
+        elif behind < BACKLOG // 2 and self._paused:
+            client.resume(self._partitions(self._paused))
+            self._paused = set()
+
+    def _assign(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        prefix = self._cluster.prefix
+        client.incremental_assign(self._take([(it.topic.removeprefix(prefix), it.partition) for it in partitions]))
+
+    def _revoke(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {(it.topic.removeprefix(self._cluster.prefix), it.partition) for it in partitions}
+        if gone & self._paused:
+            client.resume(self._partitions(gone & self._paused))  # librdkafka would remember it
+        self._paused -= gone
+        self._flowing -= gone
+        for place in gone:
+            self._mine.pop(place, None)
+        client.incremental_unassign(partitions)
+
+    def _take(self, places: Sequence[Place]) -> list[TopicPartition]:
+        """Raise the fences of these partitions; return where to read on: without a position, from the beginning."""
+        leases = asyncio.run_coroutine_threadsafe(self._lease(places), self._loop).result()
+        self._mine |= {place: fence for place, (fence, _) in leases.items()}
+        return [
+            TopicPartition(f"{self._cluster.prefix}{topic}", partition, position or OFFSET_BEGINNING)
+            for (topic, partition), (_, position) in leases.items()
+        ]
+
+    def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:
+        return [TopicPartition(f"{self._cluster.prefix}{topic}", partition) for topic, partition in places]
+
+    def _hint(self, client: Consumer) -> None:
+        """Tell the broker how far the group is, for those who watch its lag."""
+        self._hinted = time.monotonic()
+        handled = {place: offset for place, offset in dict(self._handled).items() if place in self._mine}
+        news = [
+            TopicPartition(f"{self._cluster.prefix}{topic}", partition, offset)
+            for (topic, partition), offset in handled.items()
+            if self._told.get((topic, partition)) != offset
+        ]
+        if news:
+            with suppress(KafkaException):  # while partitions move; the next hint is as good
+                client.commit(offsets=news, asynchronous=True)
+                self._told = handled
+
+
+def _place(record: Record) -> Place:
+    return record.topic, record.partition
+
+
+def _complain(error: KafkaError) -> None:
+    """Stop reading, or tell what librdkafka is about to mend."""
+    if error.fatal() or error.code() in HOPELESS:
+        raise Unavailable(f"The log cannot be read on: {error.str()}.")
+    log.warning("log.kafka", cause=error.str())

@@ -1,0 +1,320 @@
+"""What only a log on a real broker can get wrong."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer as RawConsumer
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from sqlalchemy import func, select, update
+
+from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS, decode
+from huleedu.platform.clock import SystemClock
+from huleedu.platform.context import bound
+from huleedu.platform.db import Db
+from huleedu.platform.errors import Unavailable, Usage
+from huleedu.platform.log import Consumer, Record, kafka, store
+from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
+from huleedu.platform.log.runner import Runner
+from huleedu.platform.tasks import Tasks
+from tests.engine.kafka import relaying, topics_at
+from tests.given import opened
+from tests.servers import ENGINE, Servers
+from tests.service.world import (
+    CHANGED,
+    EFFECT,
+    GROUP,
+    Killed,
+    Lane,
+    MortalDb,
+    World,
+    effect,
+    event,
+    events,
+    number,
+    tables,
+)
+
+pytestmark = [*ENGINE]
+TOPIC = TOPICS[CHANGED]
+LANES: tuple[Lane, ...] = tuple((CHANGED, f"batch-{number}") for number in range(24))
+PROTOCOLS = ("consumer", "classic")
+
+
+@pytest.fixture
+async def url(servers: Servers) -> AsyncIterator[str]:
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"]) as url:
+        yield url
+
+
+@pytest.fixture
+async def world(tmp_path: Path, url: str) -> AsyncIterator[World]:
+    async with world_on(tmp_path, url) as world:
+        yield world
+
+
+@asynccontextmanager
+async def world_on(directory: Path, url: str) -> AsyncIterator[World]:
+    async with opened(directory, SystemClock(), MortalDb) as platform:
+        assert isinstance(platform.db, MortalDb)
+        await platform.db.write(lambda tx: tables.create_all(tx._connection))
+        yield World(replace(platform, log=KafkaLog(platform.db, url)), platform.db)
+
+
+def log_of(world: World) -> KafkaLog:
+    assert isinstance(world.live.log, KafkaLog)
+    return world.live.log
+
+
+@asynccontextmanager
+async def member(world: World) -> AsyncIterator[None]:
+    """Have one more of the service's consumers while the block runs."""
+    tasks = Tasks(SystemClock())
+    tasks.start("member", Runner(world.live, world.service).run)
+    try:
+        yield
+    finally:
+        await tasks.aclose()
+
+
+async def say_round(world: World, numbered: int) -> None:
+    await world.say(*(event(lane, numbered) for lane in LANES))
+
+
+async def happened(world: World, rounds: int) -> None:
+    """Wait until every lane has had these effects: each once, in order."""
+    with world.db.watch([EFFECT]) as watch:
+        while await world.db.read(lambda tx: tx.scalar(select(func.count()).select_from(effect))) < rounds * len(LANES):
+            await watch.take()
+    for lane in LANES:
+        assert await world.effects(lane) == list(range(rounds)), lane
+
+
+async def read(consumer: Consumer, count: int) -> list[Record]:
+    records: list[Record] = []
+    while len(records) < count:
+        records += await consumer.fetch()
+    assert len(records) == count
+    return records
+
+
+def places(records: Iterable[Record]) -> set[int]:
+    return {record.partition for record in records}
+
+
+async def moved(db: Db) -> set[int]:
+    """Return the partitions that were assigned more than once."""
+    again = select(store.position.c.part).where(store.position.c.fence > 1, store.position.c.topic == TOPIC)
+    return await db.read(lambda tx: set(tx.scalars(again)))
+
+
+def raw(url: str) -> list[Any]:
+    """Return what the broker has of the topic, as any client sees it."""
+    cluster = Cluster.of(url)
+    client = RawConsumer(cluster.config | {"group.id": "raw", "enable.partition.eof": False})
+    topic = f"{cluster.prefix}{TOPIC}"
+    partitions = [TopicPartition(topic, number, 0) for number in client.list_topics(topic, 10).topics[topic].partitions]
+    ends = sum(client.get_watermark_offsets(partition, 10)[1] for partition in partitions)
+    client.assign(partitions)
+    messages: list[Any] = []
+    while len(messages) < ends:
+        messages += client.consume(1_000, 1)
+    client.close()
+    return messages
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_partition_moves_between_consumers_without_loss_or_doubled_effects(
+    tmp_path: Path, url: str, protocol: str
+) -> None:
+    address = f"{url}group.protocol={protocol}"
+    async with world_on(tmp_path, address) as world, relaying(log_of(world)), member(world):
+        await say_round(world, 0)
+        await happened(world, 1)
+        said = 1
+        async with member(world):
+            while not await moved(world.db):
+                await say_round(world, said)
+                said += 1
+                await happened(world, said)
+            for numbered in range(said, said + 30):
+                await say_round(world, numbered)
+        for numbered in range(said + 30, said + 60):
+            await say_round(world, numbered)
+        await happened(world, said + 60)
+
+
+async def test_records_of_an_assignment_that_is_over_commit_nothing_and_are_handed_out_by_its_successor(
+    world: World,
+) -> None:
+    log, db = log_of(world), world.db
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as first:
+        for numbered in range(3):
+            await say_round(world, numbered)
+        old = await read(first, 3 * len(LANES))
+        async with log.consume(GROUP, [TOPIC]) as second:
+            new = await second.fetch()
+            gone = await moved(db)
+            lost = [record for record in old if record.partition in gone]
+            assert 0 < len(lost) < len(old)
+            with pytest.raises(store.Fenced):
+                await db.write(lambda tx: store.advance(tx, GROUP, old))
+            with pytest.raises(store.Fenced):
+                await db.write(lambda tx: store.advance(tx, GROUP, lost))
+            new += await read(second, len(lost) - len(new))
+            assert places(new) == places(lost)
+            await db.write(lambda tx: store.advance(tx, GROUP, new))
+            await first.rewind()
+            kept = await read(first, len(old) - len(new))
+            assert places(kept) == places(old) - gone
+            await db.write(lambda tx: store.advance(tx, GROUP, kept))
+
+
+async def test_who_takes_a_partition_too_late_does_not_keep_its_owner_from_going_on(world: World) -> None:
+    async with relaying(log_of(world)), member(world):
+        await say_round(world, 0)
+        await happened(world, 1)
+        held = await world.db.read(lambda tx: tx.all(select(store.position)))
+        await world.db.write(lambda tx: [store.take(tx, GROUP, row.topic, row.part) for row in held])
+        for numbered in (1, 2):
+            await say_round(world, numbered)
+        await happened(world, 3)
+
+
+async def test_a_consumer_that_is_not_read_from_pauses_and_goes_on_as_the_same_member(world: World) -> None:
+    lane, count = LANES[0], 2 * BACKLOG
+    log = log_of(world)
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as consumer:
+        assert isinstance(consumer, KafkaConsumer)
+        for start in range(0, count, 1_000):
+            await world.say(*events(lane, range(start, start + 1_000)))
+        while not consumer._paused:  # noqa: ASYNC110 -- the thread tells nobody
+            await asyncio.sleep(0)
+        assert BACKLOG < consumer._read - consumer._gone <= BACKLOG + FETCH + 1
+        records = await read(consumer, count)
+    assert [record.offset for record in records] == list(range(count))
+    assert {record.fence for record in records} == {1}
+
+
+async def test_a_consumer_that_is_assigned_more_while_it_pauses_goes_on_with_all_of_it(world: World) -> None:
+    rounds = 2 * BACKLOG // len(LANES)
+    log = log_of(world)
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as first:
+        assert isinstance(first, KafkaConsumer)
+        for numbered in range(rounds):
+            await say_round(world, numbered)
+        while not first._paused:  # noqa: ASYNC110 -- the thread tells nobody
+            await asyncio.sleep(0)
+        async with log.consume(GROUP, [TOPIC]) as second:
+            gone = places(await second.fetch())
+        missing = {(lane[1], numbered) for lane in LANES for numbered in range(rounds)}
+        while missing:
+            records = await first.fetch()
+            missing -= {(record.key, number(decode(TOPIC, record.value).data)) for record in records}
+        assert gone <= await moved(world.db)
+
+
+async def test_a_killed_broker_comes_back_and_nothing_is_lost_or_doubled(world: World, servers: Servers) -> None:
+    async with relaying(log_of(world)), member(world):
+        for numbered in range(20):
+            await say_round(world, numbered)
+            if numbered == 5:
+                await happened(world, 6)
+            if numbered == 10:
+                servers.kill("kafka")
+        await asyncio.to_thread(servers.up, "kafka")
+        await happened(world, 20)
+
+
+async def test_a_relay_killed_before_it_marks_sends_twice_and_effects_happen_once(world: World, url: str) -> None:
+    await say_round(world, 0)
+    world.db.dies_before = 1
+    with pytest.raises(Killed):
+        await log_of(world).tend(SystemClock())
+    async with relaying(log_of(world)), member(world):
+        await say_round(world, 1)
+        await happened(world, 2)
+        assert len(await asyncio.to_thread(raw, url)) == 3 * len(LANES)
+        assert not await world.db.read(lambda tx: store.waiting(tx, 1))
+
+
+async def test_any_client_can_tell_from_the_headers_what_a_record_is(world: World, url: str) -> None:
+    trace = f"00-{1:032x}-{2:016x}-01"
+    async with relaying(log_of(world)), log_of(world).consume("g", [TOPIC]) as consumer:
+        with bound(service="orchestrator", traceparent=trace):
+            await world.say(event(LANES[0], 7))
+        await consumer.fetch()
+    (message,) = await asyncio.to_thread(raw, url)
+    headers = dict(message.headers())
+    assert headers.pop("event_id")
+    assert headers == {
+        "event_type": TOPIC.encode(),
+        "traceparent": trace.encode(),
+        "source_service": b"orchestrator",
+    }
+    assert message.key() == LANES[0][1].encode()
+
+
+async def test_a_position_that_the_log_has_not_stops_the_group_and_is_told(world: World) -> None:
+    log = log_of(world)
+    async with relaying(log):
+        await world.say(event(LANES[0], 1))
+        async with log.consume(GROUP, [TOPIC]) as consumer:
+            records = await consumer.fetch()
+            await world.db.write(lambda tx: store.advance(tx, GROUP, records))
+        beyond = update(store.position).where(store.position.c.position > 0)
+        await world.db.write(lambda tx: tx.execute(beyond.values(position=10_000)))
+        async with log.consume(GROUP, [TOPIC]) as consumer:
+            with pytest.raises(Unavailable):
+                await consumer.fetch()
+
+
+async def test_the_broker_is_told_how_far_a_group_is(world: World, url: str) -> None:
+    cluster = Cluster.of(url)
+    log = log_of(world)
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as consumer:
+        await say_round(world, 0)
+        records = await read(consumer, len(LANES))
+        handled = asyncio.create_task(consumer.fetch())  # who asks for more has handled those
+        await asyncio.sleep(0)
+        handled.cancel()
+    ends: dict[int, int] = defaultdict(int)
+    for record in records:
+        ends[record.partition] = max(ends[record.partition], record.offset + 1)
+    asked = [TopicPartition(f"{cluster.prefix}{TOPIC}", partition) for partition in ends]
+    client = RawConsumer(cluster.config | {"group.id": f"{cluster.prefix}{GROUP}"})
+    told = await asyncio.to_thread(client.committed, asked, 10)
+    assert {it.partition: it.offset for it in told} == ends
+    client.close()
+
+
+async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
+    cluster = Cluster.of(url)
+    assert await asyncio.to_thread(create_topics, url) == []
+    admin = AdminClient(cluster.config)
+    there = await asyncio.to_thread(admin.list_topics, timeout=10)
+    for said in MESSAGES:
+        assert len(there.topics[f"{cluster.prefix}{said.topic}"].partitions) == said.partitions, said.topic
+    resource = ConfigResource(ConfigResource.Type.TOPIC, f"{cluster.prefix}{TOPIC}")
+    settings = await asyncio.to_thread(admin.describe_configs([resource])[resource].result)
+    assert settings["retention.ms"].value == str(int(KEPT.total_seconds() * 1000))
+
+
+async def test_a_broker_that_asks_who_it_is_is_told(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with topics_at(servers.env("kafka")["SERVERS_KAFKA_SASL_URL"]) as secured:
+        async with world_on(tmp_path, secured) as world, relaying(log_of(world)), member(world):
+            await say_round(world, 0)
+            await happened(world, 1)
+        wrong = secured.replace("huleedu:", "huleedu:not-")
+        monkeypatch.setattr(kafka, "ADMIN_SECONDS", 2)
+        with pytest.raises(Usage):
+            await asyncio.to_thread(create_topics, wrong)
