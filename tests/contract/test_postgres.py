@@ -211,8 +211,7 @@ async def test_no_connection_is_left_when_it_is_closed(url: str, clock: Clock) -
 
 async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_before(db: Db) -> None:
     def said(tx: ReadTx) -> list[str]:
-        rows = select(store.outbox.c.key).where(store.Settled()).order_by(store.outbox.c.pos)
-        return list(tx.scalars(rows))
+        return [row.key for row in store.waiting(tx, 10)]
 
     def say(key: str) -> Callable[[Tx], None]:
         return lambda tx: store.append(tx, [BatchErasureReportedV1(batch_id=key, service="files")], event_id=new_id())

@@ -32,7 +32,7 @@ from huleedu.contracts.messages import TOPICS, decode
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.app import Platform, running
 from huleedu.platform.backplane.memory import MemoryBackplane
-from huleedu.platform.clock import Clock
+from huleedu.platform.clock import Clock, SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db, ReadTx, Tx
 from huleedu.platform.errors import Retry
@@ -310,9 +310,9 @@ def number(message: Event) -> int:
 
 
 @asynccontextmanager
-async def world_at(directory: Path) -> AsyncIterator[World]:
+async def world_at(directory: Path, clock: Clock | None = None) -> AsyncIterator[World]:
     """Open the world of this directory, or begin it."""
-    async with opened(directory, RestlessClock(), MortalDb) as platform:
+    async with opened(directory, clock or RestlessClock(), MortalDb) as platform:
         assert isinstance(platform.db, MortalDb)
         await platform.db.write(lambda tx: tables.create_all(tx._connection))
         yield World(platform, platform.db)
@@ -322,7 +322,7 @@ async def talk(directory: Path, url: str) -> None:
     """Say and hear without end, telling each time that something was said; on this database, if it is PostgreSQL."""
     if url:
         DATABASES.server, DATABASES.used = url, {directory: url}
-    async with world_at(directory) as world, running(world.live, [world.service]):
+    async with world_at(directory, SystemClock()) as world, running(world.live, [world.service]):
         for numbered in itertools.count(len(await world.said(CHANGED)) // 2):
             await world.say(*(event(lane, numbered) for lane in LANES))
             sys.stdout.write("said\n")

@@ -156,24 +156,20 @@ def tail(tx: ReadTx, topic: str, start: int, limit: int) -> Sequence[Any]:
     )
 
 
-def waiting(tx: ReadTx, limit: int) -> Sequence[Any]:
-    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope).
+def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
+    """Let nobody else of this group decide about these keys before this transaction is over."""
+    tx.lock(f"{group}/{key}" for key in keys)
 
-    With one writer, rows become visible in the order of their positions. With several, only those are to be read
-    that are older than every open transaction.
-    """
+
+def waiting(tx: ReadTx, limit: int) -> Sequence[Any]:
+    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope)."""
     columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope)
-    return tx.all(select(*columns).order_by(outbox.c.pos).limit(limit))
+    return tx.all(select(*columns).where(Settled()).order_by(outbox.c.pos).limit(limit))
 
 
 def relayed(tx: Tx, positions: Sequence[int]) -> None:
     """Take rows out of the outbox: the broker has them."""
     tx.execute(delete(outbox).where(outbox.c.pos.in_(positions)))
-
-
-def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
-    """Let nobody else of this group decide about these keys before this transaction is over."""
-    tx.lock(f"{group}/{key}" for key in keys)
 
 
 def take(tx: Tx, group: str, topic: str, part: int) -> tuple[int, int]:
