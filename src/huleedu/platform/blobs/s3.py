@@ -6,8 +6,6 @@ AWS_REGION, AWS_ENDPOINT_URL, or a role of the machine. The bucket must not keep
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -53,7 +51,7 @@ class S3Blobs:
         self._s3 = Session(REGION).create_client("s3", config=CONFIG, **options)
 
     async def put(self, prefix: str, data: bytes) -> str:
-        """Store the bytes durably and return their id; the server compares what has come with their hash."""
+        """Store the bytes durably and return their id; the server is told their hash and compares."""
         name = blob_id(prefix, data)
         await self._run(self._put, checked(name), data)
         return name
@@ -77,10 +75,7 @@ class S3Blobs:
             raise Unavailable("The store of texts cannot be reached; try again in a moment.") from error
 
     def _put(self, key: str, data: bytes) -> None:
-        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
-        self._s3.put_object(
-            Bucket=self._bucket, Key=key, Body=data, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum
-        )
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=data, ChecksumAlgorithm="SHA256")
 
     def _get(self, key: str) -> bytes:
         found: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
