@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from uuid import uuid4
 
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from huleedu.contracts.messages import TOPICS
+from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Db
 from huleedu.platform.log.kafka import Cluster, KafkaLog, create_topics
@@ -39,6 +40,22 @@ async def relaying(log: KafkaLog) -> AsyncIterator[None]:
         yield
     finally:
         await tasks.aclose()
+
+
+def everything(url: str) -> list[str]:
+    """Return every envelope in these topics."""
+    cluster, found = Cluster.of(url), []
+    consumer = Consumer(cluster.config | {"group.id": str(uuid4()), "enable.partition.eof": True})
+    places = [(f"{cluster.prefix}{said.topic}", part) for said in MESSAGES for part in range(said.partitions)]
+    consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
+    ended = 0
+    while ended < len(places):
+        for message in consumer.consume(100, 1.0):
+            error = message.error()
+            ended += error is not None and error.code() == KafkaError._PARTITION_EOF
+            found += [] if error else [(message.value() or b"").decode()]
+    consumer.close()
+    return found
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from limits.aio.storage import MemoryStorage
 from sqlalchemy import select
 
 from huleedu.contracts.essay import UploadItem

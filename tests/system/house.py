@@ -153,10 +153,10 @@ async def inhabited(
         if backplane is not None:
             await backplane.start()
         async with AsyncExitStack() as stack:
-            db = found.db
+            platform = replace(found, backplane=backplane or found.backplane)
             if DATABASES.server:
                 db = await stack.enter_async_context(database(directory, found.clock))
-            platform = replace(found, db=db, log=EmbeddedLog(db), backplane=backplane or found.backplane)
+                platform = replace(platform, db=db, log=EmbeddedLog(db))
             services = build_all(platform)
             apps = connect(platform, services)
             async with running(platform, [service for service in services if service.name not in without]):

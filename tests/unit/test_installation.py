@@ -46,9 +46,18 @@ def test_what_is_no_address_is_refused_in_one_sentence(given: str) -> None:
     assert error["msg"].endswith("write it like https://huleedu.school.se")
 
 
-@pytest.mark.parametrize("given", [{"backplane_url": "http://x"}, {"backplane_url": "redis"}, {"blobs_url": "bucket"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"backplane_url": "http://x"},
+        {"backplane_url": "redis"},
+        {"blobs_url": "bucket"},
+        {"log_url": "x:9092"},
+        {"database_url": "sqlite:///x"},
+    ],
+)
 def test_an_address_of_another_kind_is_refused_and_a_password_in_it_not_told(given: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"write it like (redis|s3)://"):
+    with pytest.raises(ValidationError, match=r"write it like (redis|s3|kafka|postgresql)://"):
         Settings(**given)
     assert "secret" not in repr(Settings(backplane_url=SecretStr("rediss://:secret@x")))
 
@@ -58,6 +67,7 @@ def test_an_address_of_another_kind_is_refused_and_a_password_in_it_not_told(giv
     [
         ({"backplane_url": "redis://x"}, "redis.asyncio", "backplane.redis"),
         ({"blobs_url": "s3://x"}, "botocore.session", "blobs.s3"),
+        ({"log_url": "kafka://x"}, "confluent_kafka", "log.kafka"),
     ],
 )
 def test_a_library_that_is_not_installed_is_named(
@@ -66,14 +76,14 @@ def test_a_library_that_is_not_installed_is_named(
     monkeypatch.delitem(sys.modules, f"huleedu.platform.{module}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(
-        Usage, match=rf"^{library} is not installed. Install it by: pip install 'huleedu\[(redis|s3)\]'"
+        Usage, match=rf"^{library} is not installed. Install it by: pip install 'huleedu\[(redis|s3|kafka)\]'"
     ):
         wire(Settings(data_dir=tmp_path, **given))
 
 
 def test_a_copy_without_the_texts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HULEEDU_BLOBS_URL", "s3://x")
-    with pytest.raises(Usage, match="copy the bucket"):
+    with pytest.raises(Usage, match="then the bucket"):
         backup_command(tmp_path / "copy")
 
 

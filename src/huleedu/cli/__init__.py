@@ -145,9 +145,10 @@ def backup_command(
 ) -> None:
     """Copy the data directory, while the server runs or not. The copy is a data directory itself."""
     settings = _settings(data_dir=data_dir)
-    if settings.blobs_url:
+    if settings.blobs_url or settings.database_url:
         raise Usage(
-            "The texts are in a bucket (HULEEDU_BLOBS_URL): stop the server, then copy the bucket and huleedu.db."
+            "A data directory is copied, and HULEEDU_DATABASE_URL or HULEEDU_BLOBS_URL says that data is elsewhere."
+            " Stop the server, copy the database (huleedu.db, or by pg_dump), then the bucket."
         )
     typer.echo(f"{admin.back_up(settings.data_dir, target)} essays")
 

@@ -8,7 +8,7 @@ import os
 import platform as machine
 import shutil
 import sqlite3
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,8 @@ import httpx2
 
 from huleedu import __version__
 from huleedu.platform.app import connect
-from huleedu.platform.embedded import BLOBS, CONTROL, DATABASE, Locked, locked, opened
+from huleedu.platform.embedded import BLOBS, CONTROL, DATABASE, Locked, locked, opened, prepare
 from huleedu.platform.errors import Problem, Usage
-from huleedu.platform.migrate import migrate, migrate_postgres
 from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all
 
@@ -112,11 +111,9 @@ def redrive(settings: Settings, key: str | None) -> int:
 
 
 def migrate_database(settings: Settings) -> list[str]:
-    """Bring the database up to date; return its revisions."""
-    if url := settings.database_url.get_secret_value():
-        return asyncio.run(migrate_postgres(url))
-    with locked(settings.data_dir):
-        return migrate(settings.data_dir / DATABASE)
+    """Make or upgrade what data is kept in; return the revisions of the database."""
+    with nullcontext() if settings.database_url else locked(settings.data_dir):
+        return asyncio.run(prepare(settings))
 
 
 def back_up(data_dir: Path, target: Path) -> int:

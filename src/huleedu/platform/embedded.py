@@ -1,7 +1,8 @@
-"""The platform on one machine: a data directory, locked by the one process that uses it."""
+"""The platform in one process: a data directory, locked by it, and whatever the settings name besides."""
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from contextlib import asynccontextmanager, contextmanager
@@ -11,11 +12,12 @@ from huleedu.platform.app import Platform
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import SystemClock
+from huleedu.platform.db.postgres import PostgresDb
 from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import Keys
 from huleedu.platform.log.embedded import EmbeddedLog
-from huleedu.platform.migrate import migrate
+from huleedu.platform.migrate import migrate, migrate_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from huleedu.platform.backplane import Backplane
     from huleedu.platform.blobs import Blobs
     from huleedu.platform.clock import Clock
+    from huleedu.platform.db import Db
+    from huleedu.platform.log import Log
     from huleedu.platform.settings import Settings
 
 DATABASE, BLOBS = "huleedu.db", "blobs"
@@ -62,20 +66,46 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 
 def wire(settings: Settings, clock: Clock | None = None) -> Platform:
-    """Return the platform on a data directory, with nothing started."""
+    """Return the platform as the settings say, with nothing started."""
     clock = clock or SystemClock()
-    if settings.database_url.get_secret_value():
-        raise Usage(NEEDS_A_LOG)
-    db = SqliteDb(settings.data_dir / DATABASE, clock)
+    db = _database(settings, clock)
     return Platform(
         settings=settings,
         keys=Keys.of(settings.data_dir),
         clock=clock,
         db=db,
-        log=EmbeddedLog(db),
+        log=_log(settings.log_url.get_secret_value(), db),
         backplane=_backplane(settings.backplane_url.get_secret_value()),
-        blobs=_blobs(settings.blobs_url, settings.data_dir / BLOBS),
+        blobs=_blobs(settings.blobs_url.get_secret_value(), settings.data_dir / BLOBS),
     )
+
+
+async def prepare(settings: Settings) -> list[str]:
+    """Make or upgrade what data is kept in, as often as one likes; return the revisions of the database."""
+    if url := settings.log_url.get_secret_value():
+        with _extra("kafka"):
+            from huleedu.platform.log.kafka import create_topics  # noqa: PLC0415 -- its library is an extra
+        await asyncio.to_thread(create_topics, url)
+    if url := settings.database_url.get_secret_value():
+        return await migrate_postgres(url)
+    return migrate(settings.data_dir / DATABASE)
+
+
+def _database(settings: Settings, clock: Clock) -> Db:
+    url = settings.database_url.get_secret_value()
+    if not url:
+        return SqliteDb(settings.data_dir / DATABASE, clock)
+    if not settings.log_url:
+        raise Usage(NEEDS_A_LOG)
+    return PostgresDb(url, clock)
+
+
+def _log(url: str, db: Db) -> Log:
+    if not url:
+        return EmbeddedLog(db)
+    with _extra("kafka"):
+        from huleedu.platform.log.kafka import KafkaLog  # noqa: PLC0415 -- its library is an extra
+    return KafkaLog(db, url)
 
 
 def _backplane(url: str) -> Backplane:
@@ -104,10 +134,10 @@ def _extra(name: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def opened(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
-    """Lock, migrate and open a data directory while the block runs."""
+    """Lock the data directory, prepare what data is kept in, and open it while the block runs."""
     with locked(settings.data_dir):
         platform = wire(settings, clock)
-        migrate(settings.data_dir / DATABASE)
+        await prepare(settings)
         await platform.db.start()
         await platform.backplane.start()
         try:

@@ -20,22 +20,15 @@ def _origin(text: str) -> str:
     return str(url or "").rstrip("/")
 
 
-def _postgres(url: SecretStr) -> SecretStr:
-    if url.get_secret_value() and not url.get_secret_value().startswith("postgresql://"):
-        raise ValueError("write it like postgresql://USER:PASSWORD@HOST/NAME")
-    return url
+def _like(example: str, *schemes: str) -> AfterValidator:
+    """Return a check that an address has one of these schemes, if there is one."""
 
+    def check(url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith(schemes):
+            raise ValueError(f"write it like {example}")
+        return url
 
-def _redis(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(("redis://", "rediss://")) and url.get_secret_value():
-        raise ValueError("write it like redis://:PASSWORD@HOST:6379/0, or rediss:// with TLS")
-    return url
-
-
-def _s3(url: str) -> str:
-    if url and not url.startswith("s3://"):
-        raise ValueError("write it like s3://BUCKET")
-    return url
+    return AfterValidator(check)
 
 
 def http_url(host: str, port: int) -> str:
@@ -49,21 +42,26 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HULEEDU_", frozen=True, populate_by_name=True)
 
     data_dir: Path = Field(default=Path("huleedu-data"), description="Where everything is kept.")
-    database_url: Annotated[SecretStr, AfterValidator(_postgres)] = Field(
-        default=SecretStr(""),
-        description="A PostgreSQL database, postgresql://USER:PASSWORD@HOST/NAME; without it, a file beside the data.",
-    )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=4001, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     public_url: Annotated[str, AfterValidator(_origin)] = Field(
         default="", description="The address at which teachers open the page, if it is another than host and port."
     )
-    backplane_url: Annotated[SecretStr, AfterValidator(_redis)] = Field(
+    log_url: Annotated[SecretStr, _like("kafka://USER:PASSWORD@HOST:9092", "kafka://")] = Field(
+        default=SecretStr(""), description="Kafka, kafka://HOST:9092; without it, the log is kept in the database."
+    )
+    database_url: Annotated[SecretStr, _like("postgresql://USER:PASSWORD@HOST/NAME", "postgresql://")] = Field(
+        default=SecretStr(""),
+        description="A PostgreSQL database, postgresql://USER:PASSWORD@HOST/NAME; without it, a file beside the data.",
+    )
+    backplane_url: Annotated[
+        SecretStr, _like("redis://:PASSWORD@HOST:6379/0, or rediss:// with TLS", "redis://", "rediss://")
+    ] = Field(
         default=SecretStr(""),
         description="A Redis that processes share, redis://HOST:6379/0; without it, they share nothing.",
     )
-    blobs_url: Annotated[str, AfterValidator(_s3)] = Field(
-        default="",
+    blobs_url: Annotated[SecretStr, _like("s3://BUCKET", "s3://")] = Field(
+        default=SecretStr(""),
         description="A bucket for texts and results, s3://BUCKET; without it, they are files in the data directory.",
     )
     workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the phases.")
