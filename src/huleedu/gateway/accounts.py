@@ -131,12 +131,14 @@ class Accounts:
         return revoked
 
     async def disable(self, email: str, *, undo: bool) -> None:
-        """Let nobody in by this account, whatever they hold, or let it be used again."""
+        """Let nobody in by this account, whatever they hold or know, or let it be used again, by a new link."""
 
         def change(tx: Tx) -> str:
             user_id: str = _require(store.account_of(tx, _address(email)), email).user_id
-            store.change_account(tx, user_id, disabled_at=None if undo else tx.now)
-            if not undo:
+            if undo:
+                store.change_account(tx, user_id, disabled_at=None)
+            else:
+                store.change_account(tx, user_id, disabled_at=tx.now, password=None)
                 store.end(tx, user_id, list(Kind))
             return user_id
 
