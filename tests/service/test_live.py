@@ -290,6 +290,13 @@ async def test_a_frame_that_does_not_fit_closes_with_4400(scene: Scene, anna: Te
         assert await closed(joined) == 4400
 
 
+@pytest.mark.parametrize("told", ["cursor", "ticket"])
+async def test_a_hello_with_half_a_character_closes_with_4400(scene: Scene, anna: Teacher, told: str) -> None:
+    async with scene.join(anna) as socket:
+        await socket.send(json.dumps({"event": "hello", "cursor": None, told: "\ud800"}))
+        assert await closed(socket) == 4400
+
+
 @pytest.mark.parametrize("frame", [" " * 5_000, ["[" * 2_500] * 2], ids=["at once", "in pieces"])
 async def test_a_stranger_cannot_have_a_large_frame_read(scene: Scene, frame: str | list[str]) -> None:
     async with scene.join(None) as socket:

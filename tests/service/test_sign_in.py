@@ -1,6 +1,7 @@
 """Links, passwords, sessions, tokens and tickets: who is let in, until when, from where and how often."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +23,9 @@ from huleedu.platform.errors import Unauthenticated
 from huleedu.services import ROSTER
 from tests.system.house import House, Teacher, inhabited
 
+HALF = "\ud800"
+"""Half a character: JSON can say it, UTF-8 cannot."""
+JSON = {"content-type": "application/json"}
 PASSWORD, OTHER = "tre små grisar", "fyra små grisar"
 HOUR = 3600
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -214,13 +218,16 @@ async def test_a_password_is_hashed_anew_when_the_parameters_have_changed(house:
 
 async def test_who_may_set_a_password(house: House, anna: Teacher, clock: ManualClock) -> None:
     async def tried(browser: httpx2.AsyncClient, **body: str) -> str:
-        response = await browser.put("/v1/me/password", json=body)
+        response = await browser.put("/v1/me/password", content=json.dumps(body), headers=JSON)
         return "" if response.status_code == 204 else str(response.json()["code"])
 
     browser, elsewhere = await anna.browser(), await anna.browser()
     link = await anna.link()
     assert await tried(browser, password="nine char") == "PASSWORD_UNFIT"
     assert await tried(browser, password="x" * 201) == "PASSWORD_UNFIT"
+    for sent in (HALF * 10, "x" * 1_001):
+        assert await tried(browser, password=sent) == "INVALID_REQUEST"
+        assert await tried(browser, current=sent, password=PASSWORD) == "INVALID_REQUEST"
     assert await tried(browser, password=PASSWORD) == ""
     assert (await signed_in(browser), await signed_in(elsewhere)) == (True, False), "other sessions end"
     assert await sign_in(house.browser(), link=link) == "LINK_UNUSABLE"
@@ -428,9 +435,23 @@ async def test_what_has_run_out_is_not_kept(house: House, anna: Teacher, clock: 
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"link": 1}, {"link": "x", "email": "a@b"}, {"email": "a@b"}, {"email": "a@b", "password": None}, []],
+    [
+        {},
+        {"link": 1},
+        {"link": "x", "email": "a@b"},
+        {"email": "a@b"},
+        {"email": "a@b", "password": None},
+        [],
+        {"link": HALF},
+        {"link": "x" * 201},
+        {"email": f"a@b{HALF}", "password": "x"},
+        {"email": f"a@b{'x' * 318}", "password": "x"},
+        {"email": "a@b", "password": HALF},
+        {"email": "a@b", "password": "x" * 1_001},
+        {HALF: "a@b"},
+    ],
 )
 async def test_what_is_no_sign_in_is_refused_and_not_quoted(house: House, body: Any) -> None:  # noqa: ANN401
-    response = await house.browser().post("/v1/session", json=body)
+    response = await house.browser().post("/v1/session", content=json.dumps(body), headers=JSON)
     assert (response.status_code, response.json()["code"]) == (422, "INVALID_REQUEST")
     assert "a@b" not in response.text

@@ -8,14 +8,14 @@ from fastapi import Request as Asked
 from huleedu.contracts.envelope import Fact, Request
 from huleedu.gateway.access import address
 from huleedu.gateway.accounts import TICKET, Accounts
-from huleedu.gateway.routes.common import Asking, Me, SignedIn, problems
+from huleedu.gateway.routes.common import Asking, Me, SignedIn, Typed, problems
 
 
 class NewPassword(Request):
     """A password to be set, with the present one if there is one and no link was just used."""
 
-    current: str | None = None
-    password: str
+    current: Typed | None = None
+    password: Typed
 
 
 class Ticket(Fact):

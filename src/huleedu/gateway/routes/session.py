@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from fastapi import Request as Asked
+from pydantic import Field
 
 from huleedu.contracts.envelope import Request
 from huleedu.gateway.access import Access, address
 from huleedu.gateway.accounts import Accounts, Kind
-from huleedu.gateway.routes.common import Me, SignedIn, problems
+from huleedu.gateway.routes.common import Me, SignedIn, Typed, problems
 
 
 class ByLink(Request):
     """The secret of a one-time sign-in link: what stands after its #."""
 
-    link: str
+    link: str = Field(max_length=200)
 
 
 class ByPassword(Request):
     """An account's address and password."""
 
-    email: str
-    password: str
+    email: str = Field(max_length=320)
+    password: Typed
 
 
 def routes(accounts: Accounts, access: Access) -> APIRouter:
