@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -400,7 +401,22 @@ async def test_requests_are_counted_by_teacher_and_those_of_strangers_by_address
     strangers = [await house.http().get("/v1/me") for _ in range(4)]
     assert [answer.status_code for answer in strangers] == [401] * 3 + [429]
     assert (await berit.http.get("/v1/me")).status_code == 200
+    told = await house.browser().post("/v1/session", json={"link": "hule_x"})
+    assert (told.status_code, 0 < int(told.headers["retry-after"]) <= 60) == (429, True)
     assert await sign_in(house.browser(), link=await berit.link()) == "", "nobody is kept from signing in"
+
+
+async def test_a_wrong_link_is_counted_and_leaves_the_writer_alone(
+    house: House, anna: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "STRANGER", RateLimitItemPerMinute(3))
+    link, busy = await anna.link(), threading.Event()
+    writing = asyncio.create_task(house.platform.db.write(lambda _tx: busy.wait(30)))
+    tries = [await sign_in(house.browser(), link=wrong) for wrong in ("hule_x", "", anna.token, "hule_x")]
+    busy.set()
+    assert await writing, "nobody waited for the writer"
+    assert tries == [*["LINK_UNUSABLE"] * 3, "TOO_MANY_REQUESTS"]
+    assert await sign_in(house.browser(), link=link) == ""
 
 
 async def test_the_database_lets_nobody_in(house: House, anna: Teacher) -> None:

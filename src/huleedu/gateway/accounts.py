@@ -177,18 +177,21 @@ class Accounts:
 
     # -- sessions
 
-    async def sign_in_by_link(self, link: str, former: str) -> str:
+    async def sign_in_by_link(self, link: str, address: str, former: str) -> str:
         """Use up a one-time link; return the secret of a new session, which takes the former one's place."""
+        shown = _hash(link)
+        row = await self._db.read(lambda tx: store.holder(tx, shown))
+        if row is None or row.kind != Kind.LINK:  # a right one is never refused, and a wrong one keeps no writer busy
+            await self._rates.spend(rates.STRANGER, address)
+            raise _used()
 
         def use(tx: Tx) -> Any:  # noqa: ANN401 -- a credential with its account
-            row = store.take(tx, _hash(link), Kind.LINK)
+            row = store.take(tx, shown, Kind.LINK)
             if row is None:
-                told = "This sign-in link has been used, or has run out. Ask whoever runs HuleEdu for a new one."
-                raise Unauthenticated(told, code="LINK_UNUSABLE")
+                raise _used()
             return row
 
-        secret = _secret()
-        return await self._open(secret, former, lambda tx: (use(tx), _hash(link)))
+        return await self._open(_secret(), former, lambda tx: (use(tx), shown))
 
     async def sign_in_by_password(self, email: str, password: str, address: str, former: str) -> str:
         """Return the secret of a new session. Whether there is such an account can be told from nothing."""
@@ -315,6 +318,11 @@ def _in_force(row: Any) -> Any:  # noqa: ANN401 -- a credential with its account
         told = "Sign in, or show a valid token: 'Authorization: Bearer …'. `huleedu user token EMAIL` makes one."
         raise Unauthenticated(told)
     return row
+
+
+def _used() -> Unauthenticated:
+    told = "This sign-in link has been used, or has run out. Ask whoever runs HuleEdu for a new one."
+    return Unauthenticated(told, code="LINK_UNUSABLE")
 
 
 def _wrong() -> Unauthenticated:

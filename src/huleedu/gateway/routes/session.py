@@ -34,7 +34,7 @@ def routes(accounts: Accounts, access: Access) -> APIRouter:
         access.require_own_page(asked)
         former = access.cookie(asked)
         if isinstance(shown, ByLink):
-            secret = await accounts.sign_in_by_link(shown.link, former)
+            secret = await accounts.sign_in_by_link(shown.link, address(asked), former)
         else:
             secret = await accounts.sign_in_by_password(shown.email, shown.password, address(asked), former)
         # Without an age: it goes when the browser is closed, if not before.
