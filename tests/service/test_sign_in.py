@@ -14,9 +14,11 @@ import pytest_asyncio
 from argon2 import PasswordHasher
 from limits import RateLimitItemPerMinute
 from sqlalchemy import select
+from starlette.requests import HTTPConnection
 from typing_extensions import override
 
 from huleedu.gateway import rates, store
+from huleedu.gateway.access import address
 from huleedu.gateway.accounts import ABSOLUTE, FRESH, IDLE, LINK, SEEN, TICKET, Accounts, Kind
 from huleedu.platform.clock import ManualClock
 from huleedu.platform.embedded import DATABASE
@@ -386,6 +388,22 @@ async def test_tries_at_passwords_are_counted_by_address(
     tries = [await sign_in(house.browser(), email=f"{number}@x", password=OTHER) for number in range(4)]
     assert tries == [*["SIGN_IN_FAILED"] * 3, "TOO_MANY_ATTEMPTS"]
     assert await sign_in(house.browser(), link=await anna.link()) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::9", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_who_has_one_address_of_a_network_has_all_of_them(host: str, counted: str) -> None:
+    assert address(HTTPConnection({"type": "http", "client": (host, 4001)})) == counted
 
 
 async def test_requests_are_counted_by_teacher_and_those_of_strangers_by_address(
