@@ -24,6 +24,7 @@ EXAMPLES = int(os.environ.get("FUZZ", "150"))
 """So many mutants of each kind; more by `FUZZ=5000 pytest tests/service/test_hostile.py`, which then are others."""
 FIXED = "FUZZ" not in os.environ
 LIMITS = (WorkerDied, WorkerTimeout, MemoryError)
+"""Where a PDF may end: PDFium is not ours, and ends its process by design. Text and .docx stay far from them."""
 
 
 class Reader:
@@ -190,7 +191,7 @@ def test_a_mutant_is_read_or_refused_within_the_limits_and_the_next_file_is_read
     for _ in range(chance.choice([1, 1, 3])):
         data = mutant(data, chance) or data
     text: str | None = None
-    with suppress(*LIMITS):
+    with suppress(*(LIMITS if b"%PDF-" in data[:1024] else ())):
         text = reader.told(data, chance.choice(["a.docx", "a.pdf", "a.txt", ""]))
     event("limited" if text is None else "read or refused")
     assert text is None or (text == text.strip() and len(text) <= OUTPUT_CAP)
