@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-from fastapi import Request as Asked
+from starlette.requests import HTTPConnection
 
 from huleedu.contracts.envelope import Fact, Request
 from huleedu.gateway.access import address
@@ -34,8 +34,8 @@ def routes(accounts: Accounts) -> APIRouter:
         return Me.of(teacher)
 
     @router.put("/me/password", status_code=204, responses=problems(422))
-    async def set_password(teacher: SignedIn, asked: Asked, given: NewPassword) -> Response:
-        await accounts.set_password(teacher, given.current, given.password, address(asked))
+    async def set_password(teacher: SignedIn, connection: HTTPConnection, given: NewPassword) -> Response:
+        await accounts.set_password(teacher, given.current, given.password, address(connection))
         return Response(status_code=204)
 
     @router.post("/live/ticket", status_code=201, responses=problems())
