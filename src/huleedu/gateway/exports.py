@@ -27,6 +27,8 @@ CELL_CHARACTERS = 32_767
 SHEET_ROWS = 1_048_575
 """What Excel holds; what is beyond is cut off."""
 NAME_CHARACTERS = 80
+PART = re.compile(r"[^;,\t\r\n]+")
+"""What may become a cell of its own in a spreadsheet that takes another sign for the separator."""
 LIKED = re.compile(r"(?:^|,)\s*(en|sv)\b[\w-]*(?:\s*;\s*q\s*=\s*([01](?:\.\d*)?))?")
 """One of our languages in an Accept-Language header, and how well it is liked."""
 WORDS: dict[str, tuple[str, str]] = {
@@ -202,9 +204,10 @@ def _figures(view: EssayView) -> dict[str, float]:
 
 
 def _text(cell: Cell, point: str) -> str:
-    """Return a cell as it stands in a file: numbers in the reader's manner, texts so that none is a formula."""
+    """Return a cell as it stands in a file: numbers in the reader's manner, texts so that no part is a formula."""
     if isinstance(cell, str):
-        return f"'{cell}" if formula(cell) else cell
+        # A quotation mark is passed over: once a row is cut in the wrong places, it may be taken for that of the file.
+        return PART.sub(lambda part: "'" * formula(part[0].replace('"', "")) + part[0], cell)
     if cell is None:
         return ""
     return str(int(cell)) if float(cell).is_integer() else str(cell).replace(".", point)
