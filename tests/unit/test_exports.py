@@ -2,9 +2,11 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,11 +96,11 @@ def test_a_row_for_each_essay_with_every_measure_and_its_unit() -> None:
         "b.txt", status=EssayStatus.FAILED, error=EssayError(code="PHASE_TIMEOUT", detail="Too slow."), metrics={}
     )
     head, first, second = read_csv(exports.results_csv([view(), failed], Language.EN))
-    assert head == ["Essay", "State", "Reason", *(measure.head(Language.EN) for measure in MEASURES)]
+    assert head == ["Essay", "Status", "Reason", *(measure.head(Language.EN) for measure in MEASURES)]
     row = dict(zip(head, first, strict=True))
-    assert (row["Essay"], row["State"], row["Words (number)"]) == ("Åsa.docx", "assessed", "1234")
+    assert (row["Essay"], row["Status"], row["Words (number)"]) == ("Åsa.docx", "Done", "1234")
     assert (row["All remarks (per 100 words)"], row["Reading ease, Flesch (index)"]) == ("2.5", "-3.25")
-    assert second == ["b.txt", "failed", "Too slow.", *("" for _ in MEASURES)]
+    assert second == ["b.txt", "Failed", exports.WORDS["PHASE_TIMEOUT"][0], *("" for _ in MEASURES)]
 
 
 def test_swedish_has_semicolons_decimal_commas_and_swedish_words() -> None:
@@ -107,8 +109,28 @@ def test_swedish_has_semicolons_decimal_commas_and_swedish_words() -> None:
     assert content.endswith(b"\r\n")
     head, first, second = read_csv(content, ";")
     row = dict(zip(head, first, strict=True))
-    assert (row["Läge"], row["Ord (antal)"], row["Lättlästhet, Flesch (index)"]) == ("bedömd", "1234", "-3,25")
+    assert (row["Uppsats"], row["Status"], row["Ord (antal)"]) == ("Åsa.docx", "Klar", "1234")
+    assert row["Lättlästhet, Flesch (index)"] == "-3,25"
     assert "för lång tid" in second[2]
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_a_table_uses_the_words_of_the_page(language: Language) -> None:
+    folder = Path(__file__).parents[2] / "web/src/locales" / language
+    batch, essay, results, shell = (
+        json.loads((folder / f"{area}.json").read_text()) for area in ("batch", "essay", "results", "shell")
+    )
+    shown = {"essays": batch["essays"]["title"], "remarks": essay["remarks"], "file": results["essay"]}
+    shown |= {"state": results["status"], "original": essay["view"]["original"], "leave_out": f"({essay['leave-out']})"}
+    shown |= {"suggestion": essay["instead"].rstrip(":")} | essay["kind"]
+    shown |= {status: shell["status"][status] for status in EssayStatus}
+    shown |= {code: sentence for code, sentence in batch["error"].items() if code != "FAILED"}
+    assert {name: exports.word(name, language) for name in shown} == shown
+
+
+def test_why_an_essay_failed_is_told_as_it_was_if_there_is_no_word_for_it() -> None:
+    told = view("b.txt", status=EssayStatus.FAILED, error=EssayError(code="ODD", detail="It is odd."), metrics={})
+    assert read_csv(exports.results_csv([told], Language.SV), ";")[1][2] == "It is odd."
 
 
 def test_a_measure_that_the_table_does_not_know_is_shown_under_its_own_name() -> None:
@@ -130,20 +152,20 @@ def test_numbers_are_numbers_in_a_workbook() -> None:
     assert sheet.column_dimensions["A"].width > 30
 
 
-def test_every_correction_is_a_row_of_the_second_sheet() -> None:
+def test_every_remark_is_a_row_of_the_second_sheet() -> None:
     found = checked(correction("teh", "the"), correction("very", ""), correction("hm"))
-    sheet = read_xlsx([(view(), found), (view("none.txt"), b"")], Language.SV)["Rättningar"]
+    sheet = read_xlsx([(view(), found), (view("none.txt"), b"")], Language.SV)["Anmärkningar"]
     head, *rows = [[cell.value for cell in row] for row in sheet]
-    assert head[:4] == ["Text", "Position (tecken)", "I texten", "Förslag"]
-    assert rows[0] == ["Åsa.docx", 5, "teh", "the", "stavning", "Because.", 0.5]
-    assert [row[3] for row in rows] == ["the", "(stryk)", None]
+    assert head[:4] == ["Uppsats", "Position (tecken)", "Original", "Förslag"]
+    assert rows[0] == ["Åsa.docx", 5, "teh", "the", "Stavning", "Because.", 0.5]
+    assert [row[3] for row in rows] == ["the", "(ta bort det)", None]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_is_taken_for_a_formula(text: str) -> None:
     told = view(text, status=EssayStatus.FAILED, error=EssayError(code="X", detail=text))
     book = read_xlsx([(told, checked(correction(text, text, text)))])
-    cells = [book["Essays"]["A2"], book["Essays"]["C2"], *(book["Corrections"][f"{place}2"] for place in "ACDF")]
+    cells = [book["Essays"]["A2"], book["Essays"]["C2"], *(book["Remarks"][f"{place}2"] for place in "ACDF")]
     for cell in cells:
         assert (cell.data_type, cell.quotePrefix, cell.hyperlink) == ("s", True, None)
 
@@ -180,7 +202,7 @@ def test_whatever_a_file_is_called_it_comes_back_and_begins_no_formula(text: str
 def test_a_sheet_holds_what_excel_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "SHEET_ROWS", 2)
     book = read_xlsx([(view(), checked(*(correction(word) for word in ("a", "b", "c"))))])
-    assert book["Corrections"].max_row == 3
+    assert book["Remarks"].max_row == 3
 
 
 @pytest.mark.parametrize(
