@@ -220,11 +220,14 @@ async def test_names_are_kept_as_given_whatever_is_in_them(school: School, uploa
     assert half[0]["file_name"] == "\ufffd.txt"
 
 
+ADVICE = "If it is another pupil's, check that the right file was chosen."
+
+
 async def test_another_files_name_in_a_sentence_is_short_and_orderly(school: School, upload: Any) -> None:  # noqa: ANN401
     batch_id = await school.batch()
     await upload(batch_id, ("\u202e\n\u2066" + "x" * 300, LONG.encode()))
     (item,) = await upload(batch_id, ("copy.txt", LONG.encode()))
-    assert item["detail"] == f"The same text is in the batch already, as '\ufffd\ufffd\ufffd{'x' * 77}…'."
+    assert item["detail"] == f"The same text is in the batch already, as '\ufffd\ufffd\ufffd{'x' * 77}…'. {ADVICE}"
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ SPARE = 1
 PATIENCE = timedelta(minutes=10)
 """No upload takes so long; blobs of one that has not ended by then are deleted."""
 CLOSED = Unreadable(RefusalCode.INTAKE_CLOSED, "The batch is being assessed. Add the file when it is done.")
+TWIN = (
+    "The same text is in the batch already, as {name}. If it is another pupil's, check that the right file was chosen."
+)
 NOT_STORED = Unreadable(RefusalCode.NOT_STORED, "The file could not be stored at the moment. Upload it again.")
 log = structlog.get_logger()
 
@@ -125,15 +128,14 @@ class Files:
         """Return a file's text and bytes, or why it is refused."""
         data = await file.read(MAX_FILE_BYTES + 1)
         if refused := model.judge_size(len(data)):
-            return Unreadable(*refused)
+            return refused
         try:
             text = await self._workers.run(extract, data, name, timeout_s=EXTRACTION_SECONDS)
         except Unreadable as error:
             return error.with_traceback(None)  # which would hold on to the file until the next collection of garbage
         except (WorkerDied, WorkerTimeout, MemoryError):
             return unreadable(RefusalHint.TOO_COMPLEX)
-        refused = model.judge_text(text)
-        return Unreadable(*refused) if refused else Reading(name, data, text, essay_id)
+        return model.judge_text(text) or Reading(name, data, text, essay_id)
 
     async def store(self, batch_id: str, user_id: str, reading: Reading) -> UploadItem | None:
         """Store what was read: its blobs, then its row. None if the batch has been erased."""
@@ -172,7 +174,7 @@ class Files:
             return CLOSED
         if not store.add_essay(tx, asdict(taken)):
             same = model.quoted(store.twin(tx, taken.batch_id, taken.fingerprint))
-            return Unreadable(RefusalCode.DUPLICATE, f"The same text is in the batch already, as {same}.")
+            return Unreadable(RefusalCode.DUPLICATE, TWIN.format(name=same))
         return None
 
     def _refuse(self, tx: Tx, batch_id: str, name: str, refused: Unreadable) -> UploadItem | None:
