@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -101,21 +102,29 @@ class Files:
 
     # -- uploads
 
-    async def upload(self, batch_id: str, user_id: str, files: Sequence[UploadFile]) -> list[UploadItem]:
-        """Take the files in, each with an outcome of its own; nothing is answered before it is durable."""
+    async def upload(
+        self, batch_id: str, user_id: str, files: Sequence[UploadFile], by: float | None = None
+    ) -> list[UploadItem]:
+        """Take the files in, each with an outcome of its own; nothing is answered before it is durable.
+
+        A file whose turn has not come `by` then, on the clock of asyncio, is refused: she can send it again.
+        """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._take(batch_id, user_id, file)) for file in files]
+            tasks = [group.create_task(self._take(batch_id, user_id, file, by)) for file in files]
         items = [item for task in tasks if (item := task.result())]
         if len(items) < len(files):
             raise NotFound("There is no such batch.")
         return items
 
-    async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem | None:
+    async def _take(self, batch_id: str, user_id: str, file: UploadFile, by: float | None) -> UploadItem | None:
         """Take one file in, or say why not; None if the batch has been erased."""
         name, essay_id = model.given_name(file.filename or ""), str(new_id())
         turns = self._turns.setdefault(user_id, asyncio.Semaphore(self._each))
         try:
-            async with turns, self._places:
+            async with AsyncExitStack() as held:
+                async with asyncio.timeout_at(by):
+                    await held.enter_async_context(turns)
+                    await held.enter_async_context(self._places)
                 found = await self._read(file, name, essay_id)
                 if isinstance(found, Unreadable):
                     return await self._db.write(lambda tx: self._refuse(tx, batch_id, name, found))

@@ -21,7 +21,15 @@ from huleedu.contracts.batch import (
     ClientBatchPipelineRequestV1,
     ProcessingPipelineState,
 )
-from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView, RefusalCode, StoredEssay, UploadItem
+from huleedu.contracts.essay import (
+    UPLOAD_SECONDS,
+    EssayDetail,
+    EssayResultIds,
+    EssayView,
+    RefusalCode,
+    StoredEssay,
+    UploadItem,
+)
 from huleedu.contracts.phase import PhaseName
 from huleedu.gateway import exports, store
 from huleedu.gateway.answers import Answers, Asked
@@ -39,7 +47,6 @@ if TYPE_CHECKING:
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
 
-UPLOAD_SECONDS = 600.0
 KEPT = timedelta(hours=24)
 """How long an answer is kept for a request that is sent again."""
 FORGET_SECONDS = 3600.0
