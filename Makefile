@@ -31,14 +31,12 @@ $(ENVIRONMENT): requirements.lock $(BIN)/uv
 
 DICTIONARIES := scripts/build_dictionaries.py dictionaries/package-lock.json $(wildcard src/huleedu/phases/spellcheck/*.py)
 
-PAGE := scripts/build_page.py docs/reference/openapi.json docs/reference/measures.json $(wildcard web/*) \
-    $(shell find web/src web/public -type f ! -name schema.ts)
-
-$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES) $(PAGE)
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup: $(INSTALLED) ## the environment from the lock, the dictionaries, the page, the package (only what has changed)
+	@$(BIN)/python scripts/build_page.py
 
 run: setup ## start the server at http://127.0.0.1:4001, data in ./huleedu-data, and print a link to sign in
 	$(BIN)/huleedu serve
