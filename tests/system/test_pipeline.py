@@ -93,8 +93,8 @@ async def test_what_was_found_is_taken_along_in_a_file(house: House, anna: Teach
     ]
     book = await anna.http.get(f"{base}/results.xlsx", params={"language": "en"}, headers={"accept-language": "sv"})
     sheets = load_workbook(io.BytesIO(book.content))
-    assert sheets.sheetnames == ["Essays", "Corrections"]
-    assert {"hapy", "sommer"} <= {cell.value for cell in sheets["Corrections"]["C"]}
+    assert sheets.sheetnames == ["Essays", "Remarks"]
+    assert {"hapy", "sommer"} <= {cell.value for cell in sheets["Remarks"]["C"]}
     await house.platform.blobs.delete(f"{batch_id}/{listed[0]['essay_id']}")
     book = await anna.http.get(f"{base}/results.xlsx")
     names = [cell.value for cell in load_workbook(io.BytesIO(book.content))["Essays"]["A"]]

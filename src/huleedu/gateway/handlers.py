@@ -21,7 +21,15 @@ from huleedu.contracts.batch import (
     ClientBatchPipelineRequestV1,
     ProcessingPipelineState,
 )
-from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView, RefusalCode, StoredEssay, UploadItem
+from huleedu.contracts.essay import (
+    UPLOAD_SECONDS,
+    EssayDetail,
+    EssayResultIds,
+    EssayView,
+    RefusalCode,
+    StoredEssay,
+    UploadItem,
+)
 from huleedu.contracts.phase import PhaseName
 from huleedu.gateway import exports, store
 from huleedu.gateway.answers import Answers, Asked
@@ -39,7 +47,6 @@ if TYPE_CHECKING:
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
 
-UPLOAD_SECONDS = 600.0
 BATCHES = "batches"
 """The route of new batches, whose answers are kept before there is a batch to keep them by."""
 KEPT = timedelta(hours=24)
