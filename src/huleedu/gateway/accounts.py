@@ -231,7 +231,8 @@ class Accounts:
                 told = "Give your present password too. If you have forgotten it, sign in by a one-time link."
                 raise Forbidden(told, code="CURRENT_PASSWORD_NEEDED")
             if not await self._right(session.password, current, teacher.email, address):
-                raise Forbidden("The present password is not right.", code="WRONG_PASSWORD")
+                told = "The present password is not right. Type it again; if you have forgotten it, sign in by a link."
+                raise Forbidden(told, code="WRONG_PASSWORD")
         chosen = await self._hashed(password)
 
         def change(tx: Tx) -> None:
@@ -326,7 +327,8 @@ def _used() -> Unauthenticated:
 
 
 def _wrong() -> Unauthenticated:
-    return Unauthenticated("The address or the password is not right.", code="SIGN_IN_FAILED")
+    told = "The address or the password is not right. Try again, or ask for a sign-in link."
+    return Unauthenticated(told, code="SIGN_IN_FAILED")
 
 
 def _require(row: Any, email: str) -> Any:  # noqa: ANN401 -- a row of account
