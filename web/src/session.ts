@@ -25,9 +25,15 @@ export async function whoAmI(): Promise<Me | null> {
   return teacher.value
 }
 
-/** Sign in, or raise why not. */
+/** Sign in, or raise why not. A link that has been used shows nobody the door who is signed in here already. */
 export async function signIn(shown: ByLink | ByPassword): Promise<void> {
-  welcome(await ask(api.POST('/v1/session', { body: shown })))
+  try {
+    welcome(await ask(api.POST('/v1/session', { body: shown })))
+  } catch (error) {
+    const used = error instanceof Problem && error.code === 'LINK_UNUSABLE'
+    if (used) known = false // refused is the link, not the session that there may be
+    if (!used || !(await someone())) throw error
+  }
 }
 
 /** Sign out here, or in every browser there is. */
@@ -65,8 +71,10 @@ router.beforeEach(async (to) => {
     history.replaceState(history.state, '', location.pathname + location.search)
     return { ...to, hash: '', replace: true }
   }
-  if (to.name === 'sign-in' && !link.value) return (await someone()) ? onward(to.query.back) : true
-  if (to.meta.open || (await whoAmI())) return true
+  if (to.name === 'sign-in' && link.value) return true
+  const signedIn = to.meta.open ? await someone() : (await whoAmI()) !== null
+  if (to.name === 'sign-in') return signedIn ? onward(to.query.back) : true
+  if (signedIn || to.meta.open) return true
   return { name: 'sign-in', query: to.fullPath === '/' ? {} : { back: to.fullPath } }
 })
 
