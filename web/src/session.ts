@@ -1,5 +1,5 @@
 /** Who is signed in here, if anybody. */
-import { readonly, ref } from 'vue'
+import { readonly, ref, shallowRef } from 'vue'
 
 import { ask, api, Problem, whenSignedOut } from './api/client'
 import type { ByLink, ByPassword, Me } from './api/schema'
@@ -36,9 +36,24 @@ export async function signIn(shown: ByLink | ByPassword): Promise<void> {
   }
 }
 
+/** Something that did not come about, whatever page is open, and how to try it again. */
+export interface Trouble {
+  readonly problem: Problem
+  again(): unknown
+}
+
+/** Why one is still signed in, though one wanted out. */
+export const stuck = shallowRef<Trouble | null>(null)
+
 /** Sign out here, or in every browser there is. */
 export async function signOut(everywhere: boolean): Promise<void> {
-  await (everywhere ? api.DELETE('/v1/sessions') : api.DELETE('/v1/session'))
+  stuck.value = null
+  try {
+    await (everywhere ? api.DELETE('/v1/sessions') : api.DELETE('/v1/session'))
+  } catch (error) {
+    if (teacher.value) stuck.value = { problem: error as Problem, again: () => signOut(everywhere) }
+    return
+  }
   teacher.value = null
   await router.push({ name: 'sign-in' })
 }

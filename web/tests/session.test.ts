@@ -50,6 +50,17 @@ describe('who is signed in', () => {
     expect([teacher.value?.email, refused]).toEqual([email, email ? null : code])
   })
 
+  it('is still so when signing out fails, which is told and can be tried again', async () => {
+    server = { 'GET /v1/me': [200, anna] }
+    const { signOut, whoAmI, stuck, me } = await opened()
+    await whoAmI()
+    await signOut(false)
+    expect([stuck.value?.problem.code, me.value?.name]).toEqual(['AWAY', 'Anna'])
+    server['DELETE /v1/session'] = [200, {}]
+    await stuck.value?.again()
+    expect([stuck.value, me.value]).toEqual([null, null])
+  })
+
   it('is known where nobody has to be, and a server that is away keeps nobody from there', async () => {
     server = {}
     const { me, router } = await opened()
