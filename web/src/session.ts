@@ -86,10 +86,11 @@ router.beforeEach(async (to) => {
     history.replaceState(history.state, '', location.pathname + location.search)
     return { ...to, hash: '', replace: true }
   }
-  if (to.name === 'sign-in' && link.value) return true
-  const signedIn = to.meta.open ? await someone() : (await whoAmI()) !== null
-  if (to.name === 'sign-in') return signedIn ? onward(to.query.back) : true
-  if (signedIn || to.meta.open) return true
+  if (to.meta.open) {
+    const signedIn = !link.value && (await someone())
+    return signedIn && to.name === 'sign-in' ? onward(to.query.back) : true
+  }
+  if (await whoAmI()) return true
   return { name: 'sign-in', query: to.fullPath === '/' ? {} : { back: to.fullPath } }
 })
 
