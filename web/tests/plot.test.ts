@@ -4,9 +4,9 @@ import { expect, it } from 'vitest'
 
 import MeasurePlot from '@/components/measures/MeasurePlot.vue'
 
-function drawn(figures: readonly number[], decimals = 0) {
-  const props = { figures, decimals, median: 'Median', language: 'en', own: figures[0] }
-  return mount(MeasurePlot, { props }).element
+function drawn(figures: readonly number[]): Element {
+  const props = { figures, decimals: 0, median: 'Median', language: 'en', own: figures[0] }
+  return mount(MeasurePlot, { props }).element as Element
 }
 
 it.each([
