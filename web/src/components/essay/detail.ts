@@ -1,8 +1,9 @@
-/** One essay whole, asked for again whenever the list says that something about it has changed. */
+/** One essay whole, asked for again whenever something about it has changed or may come through again. */
 import { computed, shallowRef, watch, type Ref } from 'vue'
 
 import { api, ask, type Problem } from '@/api/client'
 import type { EssayDetail, EssayView } from '@/api/schema'
+import { live } from '@/live/here'
 
 export function useEssay(batchId: string, essayId: string, row: Readonly<Ref<EssayView | undefined>>) {
   const detail = shallowRef<EssayDetail | null>(null)
@@ -22,7 +23,10 @@ export function useEssay(batchId: string, essayId: string, row: Readonly<Ref<Ess
   }
   const known = computed(() => row.value && JSON.stringify([row.value.status, row.value.metrics]))
   watch(known, (_, before) => {
-    if (before !== undefined) void load()
+    if (before !== undefined || problem.value) void load()
+  })
+  watch(live.connection, ({ state }) => {
+    if (state === 'live' && problem.value) void load()
   })
   void load()
   return { detail, problem, reload: load }
