@@ -29,7 +29,7 @@ async function opened(known?: EssayView) {
   Object.assign(live, { connection })
   const { useEssay } = await import('@/components/essay/detail')
   const rows = shallowRef(known)
-  const essay = effectScope().run(() => useEssay('b', 'e', rows))
+  const essay = effectScope().run(() => useEssay('b', () => 'e', rows))
   if (!essay) throw new Error('no scope')
   await vi.waitFor(() => {
     expect(essay.problem.value?.code).toBe('AWAY')
@@ -52,3 +52,36 @@ it.each(['list', 'connection', 'teacher'])(
     expect([essay.problem.value, asked]).toEqual([null, 2])
   },
 )
+
+it('gives way to the next essay at once, and what is answered late is not shown as that', async () => {
+  const answers = new Map<string, () => void>()
+  vi.stubGlobal('fetch', ({ url }: Request) => {
+    const essay_id = url.split('/').pop() ?? ''
+    return new Promise((resolve) => {
+      answers.set(essay_id, () => {
+        resolve(Response.json({ ...row, essay_id }))
+      })
+    })
+  })
+  const { useEssay } = await import('@/components/essay/detail')
+  const essayId = shallowRef('e')
+  const essay = effectScope().run(() => useEssay('b', () => essayId.value, shallowRef(row)))
+  await answered('e')
+  expect(essay?.detail.value?.essay_id).toBe('e')
+  essayId.value = 'f'
+  await nextTick()
+  expect(essay?.detail.value).toBe(null)
+  essayId.value = 'g'
+  await nextTick()
+  await answered('g')
+  await answered('f')
+  expect(essay?.detail.value?.essay_id).toBe('g')
+
+  async function answered(essayId: string): Promise<void> {
+    await vi.waitFor(() => {
+      expect(answers.has(essayId)).toBe(true)
+    })
+    answers.get(essayId)?.()
+    await new Promise((done) => setTimeout(done))
+  }
+})

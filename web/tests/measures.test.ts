@@ -4,7 +4,7 @@ import { effectScope, shallowRef } from 'vue'
 
 import type { EssayView } from '@/api/schema'
 import { CHIEF, figure, head, MEASURE, MEASURES, present, written } from '@/components/measures/measures'
-import { chosen, fitting, useResults } from '@/components/results/table'
+import { chosen, fitting, useOrder, useResults } from '@/components/results/table'
 import english from '@/locales/en/measures.json'
 import swedish from '@/locales/sv/measures.json'
 
@@ -70,5 +70,17 @@ describe('the filter of the results', () => {
     expect(opened('9b')).toBe(1)
     expect(opened('8a')).toBe(2)
     expect([chosen.find, chosen.status, chosen.sorting.length]).toEqual(['', null, 1])
+  })
+})
+
+describe('the way from essay to essay', () => {
+  it.each([
+    ['9b', ['2', '1']],
+    ['8a', ['1', '2']],
+  ])('with the results of 9b sorted, in %s goes %j', (batchId, ids) => {
+    Object.assign(chosen, { batchId: '9b', find: '', status: null, sorting: [{ id: 'essay', desc: false }] })
+    const order = effectScope().run(() => useOrder(batchId, shallowRef([{ ...essay, file_name: 'z' }, raw])))
+    expect(order?.value.map((one) => one.essay_id)).toEqual(ids)
+    expect(chosen.batchId).toBe('9b')
   })
 })

@@ -100,4 +100,11 @@ export function useResults(batchId: string, essays: Readonly<Ref<readonly EssayV
   })
 }
 
+/** Return the essays in the order in which the teacher saw them: as the table has them, if it was of this class. */
+export function useOrder(batchId: string, essays: Readonly<Ref<readonly EssayView[]>>) {
+  if (batchId !== chosen.batchId) return essays
+  const table = useResults(batchId, essays)
+  return computed(() => table.getRowModel().rows.map((row) => row.original))
+}
+
 export type ResultsTable = ReturnType<typeof useResults>
