@@ -58,6 +58,8 @@ def test_a_class_that_is_deleted_elsewhere_is_told_on_every_page_of_it(stage: St
         pages = [context.new_page() for _ in range(3)]
         pages[0].goto(stage.server.url)
         batch_id = class_of(pages[0], CLASS[:1], start=False)
+        open_class(pages[0], batch_id)
+        pages[0].get_by_role("link", name=CLASS[0].name).wait_for()
         essay_id = ask(pages[0], "GET", f"/batches/{batch_id}/essays")["items"][0]["essay_id"]
         for page, path in zip(pages, ("", "/results", f"/essays/{essay_id}"), strict=True):
             page.goto(f"{stage.server.url}/batches/{batch_id}{path}")
