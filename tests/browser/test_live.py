@@ -75,6 +75,26 @@ def test_a_class_that_is_deleted_elsewhere_is_told_on_every_page_of_it(stage: St
             page.wait_for_url(f"{stage.server.url}/")
 
 
+def test_results_that_come_in_are_not_read_out_one_by_one(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        batch_id = class_of(page, start=False)
+        page.goto(f"{origin(page)}/batches/{batch_id}/results")
+        ask(page, "POST", f"/batches/{batch_id}/pipelines", {"requested_pipeline": "all"})
+        aloud = page.get_by_role("main").get_by_role("status")
+        page.get_by_label("Status").select_option("completed")
+        expect(aloud).to_have_text(re.compile("of 12 essays shown"))
+        page.evaluate(
+            """() => { window.said = 0
+                const region = document.querySelector('main [role=status]')
+                const follow = new MutationObserver(() => window.said++)
+                follow.observe(region, { subtree: true, childList: true, characterData: true }) }"""
+        )
+        expect(page.get_by_text("12 of 12 essays shown").first).to_be_visible()
+        assert page.evaluate("window.said") == 0
+        page.get_by_label("Find an essay").fill("Tuva")
+        expect(aloud).to_have_text("1 of 12 essays shown")
+
+
 def test_offline_and_back(stage: Stage, anna: str) -> None:
     with stage.context(signed_in=anna) as context:
         page, other = context.new_page(), stage.browser.new_context(storage_state=context.storage_state())

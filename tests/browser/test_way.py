@@ -230,6 +230,28 @@ def test_by_keyboard_alone(stage: Stage, anna: str) -> None:
         heading(page, "Results By keyboard")
 
 
+def test_what_goes_away_when_it_is_pressed_leaves_the_focus_where_one_goes_on(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        batch_id = class_of(page, CLASS[:1])
+        page.goto(f"{stage.server.url}/?status=failed")
+        page.get_by_role("button", name="Show all classes").press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+        page.goto(f"{stage.server.url}/batches/{batch_id}/results")
+        page.get_by_label("Find an essay").fill("nowhere")
+        page.get_by_role("button", name="Show all essays").press("Enter")
+        expect(page.get_by_label("Find an essay")).to_be_focused()
+
+        page.goto(f"{stage.server.url}/batches/new")
+        page.locator("input[type=file]").set_input_files(CLASS[:3])
+        files = page.locator("li button")
+        files.nth(1).press("Enter")
+        expect(files).to_have_count(2)
+        expect(files.nth(1)).to_be_focused()
+        files.nth(1).press("Enter")
+        expect(page.get_by_role("button", name="Choose files")).to_be_focused()
+
+
 def _tab_to(page: Page, name: str) -> None:
     """Press Tab until what has this name is in focus, which can be seen."""
     for _ in range(60):
