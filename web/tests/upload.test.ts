@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { Problem } from '@/api/client'
 import type { UploadItem, UploadOutcome } from '@/api/schema'
+import { keepPage } from '@/upload/drop'
 import { sizeOf } from '@/upload/size'
 import { MAX_FILE_BYTES, portions, twins, useUpload, type Send, type Upload } from '@/upload/upload'
 
@@ -184,5 +185,19 @@ describe('a list of files', () => {
     [10_485_760, 10.5, 'mb'],
   ] as const)('says the size %d as %d %s', (bytes, amount, unit) => {
     expect(sizeOf(bytes)).toEqual({ amount, unit })
+  })
+})
+
+describe('a file dropped beside the place for it', () => {
+  it.each([
+    ['Files', true],
+    ['text/plain', false],
+  ])('with %s in it is kept from the browser: %s', (kind, kept) => {
+    keepPage()
+    for (const name of ['dragover', 'drop']) {
+      const event = new Event(name, { bubbles: true, cancelable: true })
+      document.body.dispatchEvent(Object.assign(event, { dataTransfer: { types: [kind] } }))
+      expect(event.defaultPrevented).toBe(kept)
+    }
   })
 })
