@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 2
 """What requests in hand may still take when the server stops; with the workers' second it stays below five."""
+LARGEST_FRAME = 4_096
+"""Bytes: a client has a cursor and a ticket to send. By default anybody could have 16 MiB of brackets parsed."""
 log = structlog.get_logger()
 
 
@@ -116,6 +118,7 @@ def _listener(app: ASGIApp) -> Listener:
         access_log=False,
         lifespan="off",
         ws="websockets-sansio",
+        ws_max_size=LARGEST_FRAME,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
