@@ -67,7 +67,7 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    public = _bind(settings.host, settings.port, "--port") if "gateway" in names else None
+    public = _bind(settings.host, settings.port) if "gateway" in names else None
     internal = _bind(settings.internal_host, settings.internal_port, "HULEEDU_INTERNAL_PORT")
     async with opened(settings, prepare=partial(_patiently, stop)) as platform:
         services = build_all(platform, names)
@@ -180,7 +180,7 @@ def _listener(app: ASGIApp) -> Listener:
     return Listener(config)
 
 
-def _bind(host: str, port: int, setting: str) -> socket.socket:
+def _bind(host: str, port: int, setting: str = "--port") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
