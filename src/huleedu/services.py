@@ -12,7 +12,7 @@ from huleedu.orchestrator.service import build as build_orchestrator
 from huleedu.phases.service import build as build_phases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from huleedu.platform.app import Platform
     from huleedu.platform.service import Service
@@ -27,6 +27,6 @@ ROSTER: dict[str, Callable[[Platform], Service]] = {
 }
 
 
-def build_all(platform: Platform) -> list[Service]:
-    """Wire every service on this platform."""
-    return [build(platform) for build in ROSTER.values()]
+def build_all(platform: Platform, names: Collection[str] = tuple(ROSTER)) -> list[Service]:
+    """Wire every service, or those of these names, on this platform."""
+    return [build(platform) for name, build in ROSTER.items() if name in names]

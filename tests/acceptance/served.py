@@ -25,7 +25,7 @@ HULEEDU = str(Path(sys.executable).with_name("huleedu"))
 PROCESSES = {"assess", "serve"}
 """Commands that handle signals or set up logging: always processes of their own."""
 STOP_SECONDS = 5
-START_SECONDS = 30
+START_SECONDS = 60
 Line = dict[str, Any]
 
 
@@ -63,7 +63,7 @@ def told(*words: str | Path, code: int = 0, **env: str) -> str:
 class Served:
     """A running server, in a process group of its own. Every process that it starts bears its mark."""
 
-    def __init__(self, data_dir: Path, *words: str) -> None:
+    def __init__(self, data_dir: Path, *words: str, **env: str) -> None:
         self.mark = f"mark-{uuid4()}"
         self.lines: list[Line] = []
         self.on_line: Callable[[int], None] = lambda _count: None
@@ -74,7 +74,7 @@ class Served:
             stdout=self._out,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "HULEEDU_LOG_LEVEL": "info", "TEST_MARK": self.mark},
+            env={**os.environ, "HULEEDU_LOG_LEVEL": "info", "TEST_MARK": self.mark, **env},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read)

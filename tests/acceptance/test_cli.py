@@ -277,7 +277,7 @@ def test_what_keeps_a_server_from_starting(server: Served, house: Path, tmp_path
     (tmp_path / "file").write_text("")
     assert "Cannot write" in told("serve", "--port", "0", "--data-dir", tmp_path / "file" / "below", code=2)
     assert "There is no service 'oracle'" in told("serve", "oracle", code=2)
-    assert "leave the services out" in told("serve", "files", code=2)
+    assert "set HULEEDU_DATABASE_URL, HULEEDU_LOG_URL" in told("serve", "files", code=2)
     assert "A setting does not fit" in told("serve", "--port", "0", code=2, HULEEDU_WORKERS="none")
     told("migrate", "--data-dir", tmp_path / "new")
     with sqlite3.connect(tmp_path / "new/huleedu.db") as connection:

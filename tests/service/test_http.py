@@ -1,7 +1,9 @@
 """Between services: what passes, what stays, what is waited for, and what goes with a request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -12,7 +14,8 @@ from starlette.types import ASGIApp
 
 from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unavailable
-from huleedu.platform.http import Peer, internal_app
+from huleedu.platform.http import FAILURES, Peer, internal_app
+from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
 KEY = "the key"
@@ -27,7 +30,7 @@ def serving(answer: Answer) -> ASGIApp:
     """Return a service that answers so."""
     router = APIRouter()
     router.add_api_route("/internal/v1/things/{thing}", answer)
-    return internal_app("things", [router], KEY)
+    return internal_app("things", [router], Keys(KEY))
 
 
 def asking(answer: Answer, key: str = KEY, seconds: float = 5) -> Peer:
@@ -96,11 +99,97 @@ async def test_what_is_bound_here_is_bound_there() -> None:
     assert (await asking(answer).ask("GET", "/internal/v1/things/x"))[1:3] == ["None", "None"]
 
 
-async def test_a_refused_stranger_is_told_under_which_id_to_ask_and_every_service_says_that_it_is_ready() -> None:
+async def test_a_refused_stranger_is_told_under_which_id_to_ask() -> None:
     transport = httpx2.ASGITransport(serving(asyncio.Event().wait))
     async with httpx2.AsyncClient(transport=transport, base_url="http://things") as client:
         asked = {"x-correlation-id": str(new_id())}
         refused = await client.get("/internal/v1/ready", headers=asked)
         assert (refused.status_code, refused.json()["correlation_id"]) == (401, asked["x-correlation-id"])
-        ready = await client.get("/internal/v1/ready", headers={"authorization": f"Bearer {KEY}"})
-        assert ready.status_code == 200
+
+
+@pytest.mark.parametrize(("shown", "status"), [("new", 404), ("old", 404), ("older", 401), ("", 401)])
+async def test_while_the_key_is_changed_two_let_in(shown: str, status: int) -> None:
+    transport = httpx2.ASGITransport(internal_app("things", [], Keys("new", ("old",))))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://things") as client:
+        answer = await client.get("/internal/v1/things", headers={"authorization": f"Bearer {shown}"})
+        assert answer.status_code == status
+
+
+class Place:
+    """Somewhere on this machine, where each request is answered with `says`, or with silence."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.serving: set[asyncio.Task[None] | None] = set()
+        self.says = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        if self.says:
+            writer.write(self.says)
+        else:
+            await reader.read()  # until the client has had enough
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def places(count: int, seconds: float = 5) -> AsyncIterator[tuple[Peer, list[Place]]]:
+    """Run a service in so many places; return the way to them."""
+    found = [Place() for _ in range(count)]
+    async with AsyncExitStack() as stack:
+        servers = [await asyncio.start_server(place.serve, "127.0.0.1", 0) for place in found]
+        for server in servers:
+            await stack.enter_async_context(server)
+        at = [f"things=http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
+        peer = Peer("things", KEY, Settings(peers=" ".join(at), bos_query_timeout_seconds=seconds))
+        stack.push_async_callback(peer.aclose)
+        yield peer, found
+    await asyncio.gather(*(task for place in found for task in place.serving if task))
+
+
+async def test_a_service_in_several_places_is_asked_in_turn_and_one_that_hangs_is_soon_let_be() -> None:
+    async with places(2, seconds=0.05) as (peer, (one, other)):
+        for _ in range(4):
+            await peer.ask("GET", "/internal/v1/things")
+        assert (one.asked, other.asked) == (2, 2)
+        one.says = b""
+        for _ in range(20):
+            await peer.ask("GET", "/internal/v1/things")
+        assert (one.asked, other.asked) == (2 + FAILURES, 2 + 20)
+
+
+async def test_what_does_not_answer_is_not_waited_for_by_everybody_and_is_found_again() -> None:
+    async with places(1, seconds=0.05) as (peer, (place,)):
+        answer, place.says = place.says, b""
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await peer.ask("GET", "/internal/v1/things")
+        assert place.asked == FAILURES
+        place.says = answer
+        for way in peer._ways:
+            way._resting_until = 0.0  # it has rested
+        assert [await peer.ask("GET", "/internal/v1/things") for _ in range(3)] == [{}] * 3
+
+
+async def test_what_may_be_done_once_only_is_asked_elsewhere_if_it_was_never_sent() -> None:
+    async with places(1) as (live, (place,)):
+        (address,) = (way.client.base_url for way in live._ways)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            at = f"things=http://127.0.0.1:{nobody.getsockname()[1]} things={address}"
+            peer = Peer("things", KEY, Settings(peers=at))
+            assert [await peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(4)] == [{}] * 4
+            assert place.asked == 4
+            await peer.aclose()
+
+
+async def test_what_may_be_done_once_only_is_not_asked_again_if_it_may_have_been_done() -> None:
+    async with places(2, seconds=0.05) as (peer, found):
+        for place in found:
+            place.says = b""
+        with pytest.raises(Unavailable):
+            await peer.ask("POST", "/internal/v1/things", retry=False)
+        assert sum(place.asked for place in found) == 1

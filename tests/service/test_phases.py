@@ -23,6 +23,7 @@ from huleedu.contracts.phase import (
 )
 from huleedu.phases import store
 from huleedu.phases.work import PATIENCE, WATCH_SECONDS, WorkQueue
+from huleedu.platform.blobs.store import due
 from huleedu.platform.clock import ManualClock
 from huleedu.platform.context import new_id
 from huleedu.platform.log.store import topic_channel
@@ -172,6 +173,23 @@ async def test_a_server_that_dies_uses_no_attempt(office: Office) -> None:
     assert await waiting(office) == [("queued", 0)]
     office.open()
     assert (await office.done(1))["good"][1] == 1
+
+
+async def test_a_server_that_stops_gives_back_what_it_has_and_takes_nothing_more(office: Office) -> None:
+    for text in ("hang", "good"):
+        await office.request(text)
+    office.tasks.start("serve", office.queue.serve)
+    await office.until(lambda: _running(office))
+    office.queue.stop()
+    await office.tasks.aclose()
+    assert await waiting(office) == [("queued", 0), ("queued", 0)]
+    assert await office.queue._claim() is None
+    assert not await office.school.said(PhaseWorkCompletedV1)
+    assert await office.db.read(lambda tx: due(tx, store.GROUP)), "what it may have put is swept"
+
+
+async def _running(office: Office) -> bool:
+    return bool(office.runs())
 
 
 async def test_a_lease_that_runs_out_returns_to_the_queue(office: Office) -> None:

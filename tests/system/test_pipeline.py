@@ -25,6 +25,7 @@ from huleedu.phases.work import LEASE_MARGIN
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.log import store
+from tests.engine.apart import fleet, town
 from tests.engine.kafka import everything
 from tests.engine.s3 import held
 from tests.engine.whole import second_engine
@@ -38,15 +39,22 @@ LONG = "The house by the sea is small, and we like it. " * 70  # to check them t
 BY_TOPIC = {said.topic: said for said in MESSAGES}
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["on one machine", pytest.param("on the second engine", marks=ENGINE)]
-)
+ENGINES = ["on one machine", *(pytest.param(name, marks=ENGINE) for name in ("on the second engine", "two of each"))]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
 async def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    directory = tmp_path_factory.mktemp("pipeline")
     async with AsyncExitStack() as stack:
         settings: dict[str, Any] = {}
-        if request.param == "on the second engine":
+        if request.param != "on one machine":
             settings = await stack.enter_async_context(second_engine(request.getfixturevalue("servers")))
-        yield await stack.enter_async_context(inhabited(tmp_path_factory.mktemp("pipeline"), **settings))
+        if request.param == "two of each":
+            apart = stack.enter_context(fleet(settings, directory, copies=2))
+            await asyncio.to_thread(apart.start, apart.places)
+            yield await stack.enter_async_context(town(apart))
+        else:
+            yield await stack.enter_async_context(inhabited(directory, **settings))
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from huleedu.cli import backup_command
 from huleedu.gateway.access import loopback
 from huleedu.gateway.page import FOLDER
-from huleedu.platform.embedded import wire
+from huleedu.platform.embedded import require_shared, wire
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
@@ -108,6 +108,34 @@ def test_which_names_lead_to_this_machine_only(host: str, *, here: bool) -> None
 def test_keys_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps({"service": "x", "signing": "y"}))
     assert Keys.of(tmp_path) == Keys(service="x")
+
+
+NEW, OLD = "n" * 32, "o" * 32
+
+
+def test_keys_that_are_given_need_no_directory() -> None:
+    assert Keys.of(Path("/nowhere"), f"{NEW} {OLD}") == Keys(NEW, (OLD,))
+
+
+@pytest.mark.parametrize("keys", ["short", f"{NEW} short"])
+def test_a_key_that_could_be_guessed_is_refused_and_not_told(keys: str) -> None:
+    with pytest.raises(ValidationError, match="at least 32 characters") as refused:
+        Settings(service_keys=SecretStr(keys))
+    assert "short" not in str(refused.value)
+
+
+def test_a_service_may_be_in_several_places() -> None:
+    settings = Settings(peers="files=http://a:1 phases=https://b  files=http://c:2")
+    assert (settings.addresses("files"), settings.addresses("gateway")) == (["http://a:1", "http://c:2"], [])
+    for wrong in ("http://a:1", "files=a:1", "=http://a"):
+        with pytest.raises(ValidationError, match="write it like orchestrator=http"):
+            Settings(peers=wrong)
+
+
+def test_a_service_by_itself_is_told_what_it_shares_with_the_others() -> None:
+    kafka, bucket = SecretStr("kafka://x"), SecretStr("s3://x")
+    with pytest.raises(Usage, match="set HULEEDU_DATABASE_URL, HULEEDU_BACKPLANE_URL, HULEEDU_SERVICE_KEYS, HULEEDU_P"):
+        require_shared(Settings(log_url=kafka, blobs_url=bucket))
 
 
 def test_the_page_ships_no_more_scripts_than_a_slow_line_can_bear() -> None:

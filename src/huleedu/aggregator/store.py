@@ -480,8 +480,9 @@ def trim_feed(tx: Tx, before: datetime, limit: int) -> int:
     if oldest is None:
         return 0
     old = select(feed.c.seq).where(feed.c.user_id == oldest.user_id, feed.c.at < before).order_by(feed.c.seq)
-    last = max(tx.scalars(old.limit(limit)))
-    tx.execute(update(feed_head).where(feed_head.c.user_id == oldest.user_id).values(trimmed=last))
+    last = max(tx.scalars(old.limit(limit)), default=0)
+    behind = (feed_head.c.user_id == oldest.user_id) & (feed_head.c.trimmed < last)  # another may have got further
+    tx.execute(update(feed_head).where(behind).values(trimmed=last))
     return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
 
 

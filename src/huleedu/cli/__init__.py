@@ -105,9 +105,7 @@ def serve_command(
     unknown = [name for name in services or [] if name not in roster.ROSTER]
     if unknown:
         raise Usage(f"There is no service {unknown[0]!r}. There are: {', '.join(roster.ROSTER)}.")
-    if services and set(services) != set(roster.ROSTER):
-        raise Usage("On SQLite all services run in one process: leave the services out.")
-    asyncio.run(serve.run(_settings(host=host, port=port, data_dir=data_dir)))
+    asyncio.run(serve.run(_settings(host=host, port=port, data_dir=data_dir), services or roster.ROSTER))
 
 
 @app.command("migrate", epilog="Example: huleedu migrate --data-dir /var/lib/huleedu")

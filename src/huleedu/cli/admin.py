@@ -45,7 +45,7 @@ async def installation(settings: Settings) -> AsyncIterator[Ask]:
         except Locked:
             yield partial(_ask_server, settings)
             return
-        connect(platform, build_all(platform))
+        connect(platform, build_all(platform, [name for name in ROSTER if not settings.addresses(name)]))
 
         def ask(service: str, method: str, path: str, **sent: Any) -> Awaitable[Any]:  # noqa: ANN401 -- JSON
             return platform.peer(service).ask(method, path, **sent)

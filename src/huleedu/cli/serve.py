@@ -1,43 +1,53 @@
-"""`huleedu serve`: all services in one process, one public listener, one for the operator's commands."""
+"""`huleedu serve`: all services in one process, or some; a public listener, and one for services and commands."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import random
 import signal
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 from typing_extensions import override
 
 from huleedu.gateway.access import loopback
 from huleedu.gateway.accounts import LOCAL
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
-from huleedu.platform.embedded import CONTROL, opened
-from huleedu.platform.errors import Usage
+from huleedu.platform.embedded import CONTROL, opened, prepare, require_shared
+from huleedu.platform.errors import Problem, Retry, Usage
+from huleedu.platform.http import problem_response
 from huleedu.platform.keys import write_private
 from huleedu.platform.settings import http_url
-from huleedu.services import build_all
+from huleedu.services import ROSTER, build_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ASGIApp
 
     from huleedu.platform.app import Platform
+    from huleedu.platform.service import Service
     from huleedu.platform.settings import Settings
 
 GRACE_SECONDS = 2
 """What requests in hand may still take when the server stops; with the workers' second it stays below five."""
 LARGEST_FRAME = 4_096
 """Bytes: a client has a cursor and a ticket to send. By default anybody could have 16 MiB of brackets parsed."""
+KEEP_ALIVE_SECONDS = 60
+"""Longer than any client of ours keeps an idle connection: none is closed under a request."""
+WAIT_SECONDS = (0.5, 1.5)
 log = structlog.get_logger()
 
 
@@ -51,41 +61,88 @@ class Listener(uvicorn.Server):
         yield
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> None:
     """Serve until SIGINT or SIGTERM."""
+    if set(names) != set(ROSTER):
+        require_shared(settings)
     telemetry.configure(settings.log_level)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    public_socket = _bind(settings.host, settings.port)
-    async with opened(settings) as platform:
-        services = build_all(platform)
-        internal = Starlette(routes=[Mount(f"/{name}", app) for name, app in connect(platform, services).items()])
-        control_socket = _bind("127.0.0.1", 0)
-        control = settings.data_dir / CONTROL
-        public = next(service.public for service in services if service.public)
-        listeners = [_listener(public), _listener(internal)]
+    public = _bind(settings.host, settings.port) if "gateway" in names else None
+    internal = _bind(settings.internal_host, settings.internal_port, "HULEEDU_INTERNAL_PORT")
+    async with opened(settings, prepare=partial(_patiently, stop)) as platform:
+        services = build_all(platform, names)
+        listeners = [(internal, _listener(_internal(platform, connect(platform, services))))]
+        if lost := [name for name, peer in platform.peers.items() if not peer.connected]:
+            raise Usage(f"HULEEDU_PEERS does not say where {', '.join(lost)} is: add {lost[0]}=http://HOST:PORT.")
+        listeners += [(public, _listener(service.public)) for service in services if public and service.public]
         gc.freeze()  # what is there now stays, and looking through it again and again took a third of the log's time
         async with running(platform, services):
-            for bound in (public_socket, control_socket):
-                bound.listen()  # whoever connects from now on is served, in a moment
-            serving = asyncio.gather(
-                _serve(listeners[0], public_socket, stop), _serve(listeners[1], control_socket, stop)
-            )
-            page = settings.public_url or _url(public_socket)
-            write_private(control, {"url": _url(control_socket), "key": platform.keys.service, "page": page})
-            await _welcome(platform, page)
-            log.info("serve.listening", url=_url(public_socket), data=str(settings.data_dir))
-            await stop.wait()
-            log.info("serve.stopping")
-            control.unlink(missing_ok=True)
-            for service in services:
-                if service.stopping:
-                    service.stopping()
-            for listener in listeners:
-                listener.should_exit = True
-            await serving
+            await _listen(platform, services, listeners, stop)
     log.info("serve.stopped")
+
+
+async def _listen(
+    platform: Platform,
+    services: Sequence[Service],
+    listeners: Sequence[tuple[socket.socket, Listener]],
+    stop: asyncio.Event,
+) -> None:
+    """Serve the internal listener and, if there is one, the public one, until it is time to stop."""
+    for bound, _ in listeners:
+        bound.listen()  # whoever connects from now on is served, in a moment
+    serving = asyncio.gather(*(_serve(listener, bound, stop) for bound, listener in listeners))
+    settings, url, internal = platform.settings, _url(listeners[-1][0]), _url(listeners[0][0])
+    page, control = settings.public_url or url, settings.data_dir / CONTROL
+    if settings.alone:
+        write_private(control, {"url": internal, "key": platform.keys.service, "page": page})
+    if len(services) == len(ROSTER):
+        await _welcome(platform, page)
+    data = str(settings.data_dir) if settings.alone else None
+    log.info("serve.listening", url=url, internal=internal, services=[service.name for service in services], data=data)
+    await stop.wait()
+    log.info("serve.stopping")
+    control.unlink(missing_ok=True)
+    for service in services:
+        if service.stopping:
+            service.stopping()
+    for _, listener in listeners:
+        listener.should_exit = True
+    await serving
+
+
+async def _patiently(stop: asyncio.Event, settings: Settings) -> None:
+    """Prepare what data is kept in as soon as the servers are there: it does not matter what is started first."""
+    while True:
+        try:
+            await prepare(settings)
+        except Retry as error:
+            log.warning("serve.waiting", cause=str(error))
+        else:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), random.uniform(*WAIT_SECONDS))  # noqa: S311 -- jitter
+            raise SystemExit
+
+
+def _internal(platform: Platform, apps: Mapping[str, ASGIApp]) -> ASGIApp:
+    """Return what the internal listener serves: each service below its name, one that is by itself also without it."""
+
+    async def alive(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready(_request: Request) -> Response:
+        try:
+            await platform.ready()
+        except Problem as missing:
+            return problem_response(missing)
+        return JSONResponse({"status": "ready"})
+
+    mounts = [Mount(f"/{name}", app) for name, app in apps.items()]
+    if len(apps) == 1:
+        mounts += [Mount("", app) for app in apps.values()]
+    return Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready), *mounts])
 
 
 async def _welcome(platform: Platform, page: str) -> None:
@@ -120,12 +177,13 @@ def _listener(app: ASGIApp) -> Listener:
         ws="websockets-sansio",
         ws_max_size=LARGEST_FRAME,
         ws_per_message_deflate=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return Listener(config)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, setting: str = "--port") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,7 +191,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise Usage(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+        raise Usage(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {setting}.") from error
     return bound
 
 

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
-from sqlalchemy import select
 
 from huleedu.contracts.batch import (
     AggregatedBatchStatus,
@@ -34,7 +33,7 @@ from huleedu.contracts.phase import PhaseName
 from huleedu.gateway import exports, store
 from huleedu.gateway.answers import Answers, Asked
 from huleedu.platform.context import current, new_id
-from huleedu.platform.errors import Conflict, NotFound, Unavailable
+from huleedu.platform.errors import Conflict, NotFound
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Gateway:
         self._blobs = platform.blobs
         self._clock = platform.clock
         self._answers = Answers(platform.db)
-        self._peers = platform.peers
+        self.ready = platform.ready
         self._orchestrator = platform.peer("orchestrator")
         self._files = platform.peer("files")
         self._aggregator = platform.peer("aggregator")
@@ -263,15 +262,6 @@ class Gateway:
         return await self._answers.once(asked, body, command)
 
     # -- shared
-
-    async def ready(self) -> None:
-        """Raise Unavailable, with what is missing, unless every service answers."""
-        await self._db.read(lambda tx: tx.scalar(select(1)))
-        asked = [peer.ask("GET", "/internal/v1/ready", retry=False) for peer in self._peers.values()]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        missing = [name for name, answer in zip(self._peers, answers, strict=True) if isinstance(answer, Exception)]
-        if missing:
-            raise Unavailable(f"Not ready yet: {', '.join(missing)}. Try again in a moment.")
 
     async def forget(self) -> None:
         """Delete answers that are older than anybody's retry."""

@@ -41,6 +41,7 @@ def build(platform: Platform) -> Service:
         prepare=_prepare,
         tasks=[*[queue.serve] * count, queue.stop_cancelled, queue.watch, sweep.sweep, sweep.remind],
         workers=workers,
+        stopping=queue.stop,
     )
 
 

@@ -165,8 +165,8 @@ def let_go(tx: Tx, unfinished: Work) -> None:
         garbage.discard(tx, GROUP, prefix, unfinished.user_id)
 
 
-def put_back(tx: Tx, failed: Work, *, used: bool) -> None:
-    """Return work to the queue, behind all others; its attempt is used up or not."""
+def put_back(tx: Tx, failed: Work, *, used: bool) -> bool:
+    """Return work to the queue, behind all others; its attempt is used up or not. False if the lease is not ours."""
     log_store.hold(tx, GROUP, [failed.request.batch_id])
     mine = (work.c.work_id == failed.request.work_id) & (work.c.lease == failed.lease)
     kept = [column for column in work.c if column.name not in {"place", "state", "attempt", "lease", "lease_until"}]
@@ -175,6 +175,7 @@ def put_back(tx: Tx, failed: Work, *, used: bool) -> None:
         attempt = failed.attempt if used else failed.attempt - 1
         tx.execute(insert(work).values(state=QUEUED, attempt=attempt, **row._mapping))  # noqa: SLF001 -- public name
     tx.announce(QUEUE_CHANNEL)
+    return row is not None
 
 
 def return_leases(tx: Tx, *, expired_only: bool) -> int:

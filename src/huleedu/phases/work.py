@@ -1,9 +1,9 @@
 """The work queue: claim in turn, run in a worker process, finish in one transaction.
 
 A claim is a lease that outlasts one attempt at one essay, which is what a unit is; a unit of several essays would need
-a longer one. A worker that dies or takes too long uses up one attempt. A server that dies uses none: its leases return
-to the queue. Nor does a fault that will pass, such as a full disk: it is waited out. Whoever does not hold the lease
-any more says nothing, and what it has put is swept.
+a longer one. A worker that dies or takes too long uses up one attempt. A server that stops or dies uses none: it gives
+its leases back, or they run out. Nor does a fault that will pass, such as a full disk: it is waited out. Whoever does
+not hold the lease any more says nothing, and what it has put is swept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -67,6 +67,7 @@ class WorkQueue:
         self._batches: dict[str, fairness.Ring] = {}
         self._claiming = asyncio.Lock()
         self._running: dict[str, anyio.CancelScope] = {}
+        self._stopping = False
 
     async def serve(self) -> None:
         """Do one unit of work after another. As many of these run as there are worker processes."""
@@ -76,8 +77,27 @@ class WorkQueue:
                 if work is None:
                     await watch.take()
                     continue
-                if not await self._attempt(work):
+                try:
+                    finished = await self._attempt(work)
+                except asyncio.CancelledError:
+                    await self._give_back(work)
+                    raise
+                if not finished:
                     await self._db.write(lambda tx: store.let_go(tx, work))  # noqa: B023 -- awaited at once
+
+    def stop(self) -> None:
+        """Claim nothing more: this process is going down."""
+        self._stopping = True
+
+    async def _give_back(self, work: Work) -> None:
+        """Let another process do the work at once, unless it is finished after all."""
+
+        def give_back(tx: Tx) -> None:
+            if store.put_back(tx, work, used=False):
+                store.let_go(tx, work)
+
+        with suppress(Retry):  # then the lease runs out
+            await self._db.write(give_back)
 
     async def _attempt(self, work: Work) -> bool:
         """Do the work, unless it is cancelled meanwhile; return whether that finished it."""
@@ -122,7 +142,7 @@ class WorkQueue:
 
     async def _claim(self) -> Work | None:
         async with self._claiming:
-            while waiting := await self._db.read(store.queued):
+            while not self._stopping and (waiting := await self._db.read(store.queued)):
                 teacher, batch = self._next(waiting)
                 until = self._clock.now() + timedelta(seconds=self._timeout_s) + LEASE_MARGIN
                 # None if a cancel was quicker: others may wait all the same.

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fastapi import APIRouter
+from sqlalchemy import select
+
 from huleedu.platform.context import bound
+from huleedu.platform.errors import Unavailable
 from huleedu.platform.http import Peer, internal_app
 from huleedu.platform.log.redrive import redrive
 from huleedu.platform.log.routes import dead_letter_routes
@@ -48,12 +52,27 @@ class Platform:
         """Return the way to another service."""
         return self.peers.setdefault(name, Peer(name, self.keys.service, self.settings))
 
+    async def ready(self) -> None:
+        """Raise Unavailable, with what is missing, unless the database and all that is asked from here answer."""
+        asked = {"database": self.serving()}
+        asked |= {name: peer.ask("GET", "/internal/v1/ready", retry=False) for name, peer in self.peers.items()}
+        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+        missing = [name for name, answer in zip(asked, answers, strict=True) if isinstance(answer, Exception)]
+        if missing:
+            raise Unavailable(f"Not ready yet: {', '.join(missing)}. Try again in a moment.")
+
+    async def serving(self) -> None:
+        """Raise Unavailable unless the database answers."""
+        await self.db.read(lambda tx: tx.scalar(select(1)))
+
 
 def connect(platform: Platform, services: Sequence[Service]) -> dict[str, ASGIApp]:
     """Return each service's internal application by name, reachable from the others in this process."""
     apps = {
         service.name: internal_app(
-            service.name, [*service.routes, dead_letter_routes(platform, service)], platform.keys.service
+            service.name,
+            [*service.routes, dead_letter_routes(platform, service), _ready_routes(platform)],
+            platform.keys,
         )
         for service in services
     }
@@ -87,6 +106,18 @@ async def running(platform: Platform, services: Sequence[Service]) -> AsyncItera
                 service.stopping()
         await tasks.aclose()
         await asyncio.gather(*(service.workers.aclose() for service in services if service.workers))
+
+
+def _ready_routes(platform: Platform) -> APIRouter:
+    """Return the route by which one service asks another whether it can serve."""
+    router = APIRouter()
+
+    @router.get("/internal/v1/ready")
+    async def ready() -> dict[str, str]:
+        await platform.serving()
+        return {"status": "ready"}
+
+    return router
 
 
 async def _inside(service: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -1,11 +1,11 @@
-"""The platform in one process: a data directory, locked by it, and whatever the settings name besides."""
+"""The platform as the settings say: a data directory, locked by the one process that uses it, or what many share."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import os
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from huleedu.platform.app import Platform
@@ -20,7 +20,7 @@ from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.migrate import migrate, migrate_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from huleedu.platform.backplane import Backplane
@@ -71,7 +71,7 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     db = _database(settings, clock)
     return Platform(
         settings=settings,
-        keys=Keys.of(settings.data_dir),
+        keys=Keys.of(settings.data_dir, settings.service_keys.get_secret_value()),
         clock=clock,
         db=db,
         log=_log(settings.log_url.get_secret_value(), db),
@@ -89,6 +89,17 @@ async def prepare(settings: Settings) -> list[str]:
     if url := settings.database_url.get_secret_value():
         return await migrate_postgres(url)
     return migrate(settings.data_dir / DATABASE)
+
+
+def require_shared(settings: Settings) -> None:
+    """Raise Usage, with what is to be set, unless services may run in processes of their own."""
+    needed = ("database_url", "log_url", "backplane_url", "blobs_url", "service_keys", "peers")
+    missing = [f"HULEEDU_{name.upper()}" for name in needed if not getattr(settings, name)]
+    if missing:
+        raise Usage(
+            f"A service by itself shares with the others what they keep: set {', '.join(missing)}."
+            " `huleedu serve` without names runs all in one process and needs none of them."
+        )
 
 
 def _database(settings: Settings, clock: Clock) -> Db:
@@ -133,9 +144,11 @@ def _extra(name: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
-    """Lock the data directory, prepare what data is kept in, and open it while the block runs."""
-    with locked(settings.data_dir):
+async def opened(
+    settings: Settings, clock: Clock | None = None, prepare: Callable[[Settings], Awaitable[object]] = prepare
+) -> AsyncIterator[Platform]:
+    """Lock the data directory, if it is used, prepare what data is kept in, and open it while the block runs."""
+    with locked(settings.data_dir) if settings.alone else nullcontext():
         platform = wire(settings, clock)
         await prepare(settings)
         await platform.db.start()

@@ -13,6 +13,10 @@ class Usage(Exception):
     """The operator must change something; the text says what. Shown without a traceback."""
 
 
+class NotYet(Usage, Retry):
+    """What is needed does not answer: the operator is told, and a server waits for it."""
+
+
 class Problem(Exception):
     """An answer that is not the one asked for: a status, a code for programs, a sentence for people."""
 

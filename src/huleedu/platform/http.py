@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
+from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from huleedu.platform.keys import Keys
     from huleedu.platform.settings import Settings
 
 log = structlog.get_logger()
@@ -49,6 +52,9 @@ BY_STATUS: dict[int, type[Problem]] = {
 }
 AWAY = frozenset({429, 502, 503, 504})
 """Statuses of a service that will answer in a moment; any other stays as it is, however often it is asked."""
+CONNECT_SECONDS = 2.0
+FAILURES, REST_SECONDS = 3, 2.0
+"""So often in a row a service may not answer; then for so long it is not asked, and then by one request at a time."""
 UserId = Annotated[str, Header(alias="x-user-id")]
 """Who asks, as the service that verified it tells."""
 
@@ -101,33 +107,29 @@ async def _answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
 
 
 class Credential:
-    """ASGI middleware that lets in only who shows the service key."""
+    """ASGI middleware that lets in only who shows a service key."""
 
-    def __init__(self, app: ASGIApp, *, key: str) -> None:
+    def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
         self._app = app
-        self._expected = f"Bearer {key}".encode()
+        self._expected = [f"Bearer {key}".encode() for key in (keys.service, *keys.former)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request, or answer 401."""
         shown = dict(scope.get("headers", ())).get(b"authorization", b"")
-        if scope["type"] == "http" and not secrets.compare_digest(shown, self._expected):
+        known = any(secrets.compare_digest(shown, expected) for expected in self._expected)
+        if scope["type"] == "http" and not known:
             answer = problem_response(Unauthenticated("This address is for services that show their credential."))
             return await answer(scope, receive, send)
         return await self._app(scope, receive, send)
 
 
-def internal_app(service: str, routes: Iterable[APIRouter], key: str) -> ASGIApp:
+def internal_app(service: str, routes: Iterable[APIRouter], keys: Keys) -> ASGIApp:
     """Return a service's internal application: never on the public listener, credential required."""
     app = FastAPI(title=service, openapi_url=None)
     for router in routes:
         app.include_router(router)
     answer_problems(app)
-
-    @app.get("/internal/v1/ready")
-    async def ready() -> dict[str, str]:
-        return {"status": "ready"}
-
-    return Bound(Credential(app, key=key), service=service, trusted=True)
+    return Bound(Credential(app, keys=keys), service=service, trusted=True)
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -170,24 +172,68 @@ def problem_response(problem: Problem) -> JSONResponse:
     return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
 
 
+class Unreached(Unavailable):
+    """It does not even know that it was asked, so it may be asked again, whatever it was."""
+
+
+class Way:
+    """One of the places where a service answers. One that does not is let be for a moment: nobody waits for it."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self.client = client
+        self._failures = 0
+        self._resting_until = 0.0
+
+    def open(self) -> bool:
+        """Whether to ask here. After a rest one may, and the others wait for what that one finds."""
+        now = time.monotonic()
+        if self._failures < FAILURES:
+            return True
+        if now < self._resting_until:
+            return False
+        self._resting_until = now + REST_SECONDS
+        return True
+
+    def found(self, *, answering: bool) -> None:
+        """Note whether there was an answer, of whatever kind."""
+        self._failures = 0 if answering else self._failures + 1
+        self._resting_until = time.monotonic() + REST_SECONDS
+
+
 class Peer:
-    """Another service, asked over HTTP with a time-out, retries with jitter and the service credential."""
+    """Another service, asked over HTTP with a time-out, retries with jitter and the service credential.
+
+    It may run in several places, which are asked in turn.
+    """
 
     def __init__(self, name: str, key: str, settings: Settings) -> None:
         self._name = name
         self._headers = {"authorization": f"Bearer {key}"}
         self._settings = settings
-        self._client: httpx2.AsyncClient | None = None
+        self._ways = deque(self._way(address) for address in settings.addresses(name))
 
     def connect(self, app: ASGIApp) -> None:
         """Reach the service in this process."""
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        self._client = httpx2.AsyncClient(transport=transport, base_url=f"http://{self._name}", headers=self._headers)
+        self._ways = deque([self._way(f"http://{self._name}", transport)])
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is known where the service is."""
+        return bool(self._ways)
 
     async def aclose(self) -> None:
         """Let go of the connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        for way in self._ways:
+            await way.client.aclose()
+
+    def _way(self, address: str, transport: httpx2.AsyncBaseTransport | None = None) -> Way:
+        # No proxy of the machine's is asked for the way, and no certificates are read where none are shown.
+        verify = address.startswith("https:")
+        client = httpx2.AsyncClient(
+            base_url=address, headers=self._headers, transport=transport, trust_env=False, verify=verify
+        )
+        return Way(client)
 
     async def ask(self, method: str, path: str, *, retry: bool = True, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         """Return the answer's JSON, or raise the Problem that the service answered with.
@@ -197,18 +243,22 @@ class Peer:
         """
         if not PLACE.fullmatch(path):
             raise NotFound("There is nothing of this name.")
-        attempts = self._settings.bos_query_retry_attempts if retry else 1
+        attempts = self._settings.bos_query_retry_attempts
         sent.setdefault("timeout", self._settings.bos_query_timeout_seconds)
+        passing = Unavailable if retry else Unreached
         async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=None
+            on=passing, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=None
         ):
             with attempt:
                 return await self._ask(method, path, sent)
         raise AssertionError  # pragma: no cover -- the loop returns or raises
 
     async def _ask(self, method: str, path: str, sent: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- JSON
-        if self._client is None:
-            raise Unavailable(f"The service {self._name} is not connected.")
+        self._ways.rotate(-1)
+        way = next((way for way in self._ways if way.open()), None)
+        away = f"The service {self._name} cannot be reached; try again in a moment."
+        if way is None:
+            raise Unreached(away)
         context = current()
         bound_here = {
             "x-correlation-id": context.correlation_id,
@@ -219,11 +269,15 @@ class Peer:
         sent_along = {**bound_here, **sent.get("headers", {})}
         # As bytes, since some came from outside, where a header may hold any.
         headers = {name: str(value).encode("latin-1") for name, value in sent_along.items() if value}
+        timeout = httpx2.Timeout(sent["timeout"], connect=CONNECT_SECONDS)
         try:
             async with asyncio.timeout(sent["timeout"]):  # the client's own does not reach into this process
-                response = await self._client.request(method, path, **{**sent, "headers": headers})
+                response = await way.client.request(method, path, **{**sent, "headers": headers, "timeout": timeout})
         except (httpx2.HTTPError, TimeoutError) as error:
-            raise Unavailable(f"The service {self._name} cannot be reached; try again in a moment.") from error
+            way.found(answering=False)
+            unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+            raise (Unreached if unsent else Unavailable)(away) from error
+        way.found(answering=True)
         if response.is_success:
             return response.json() if response.content else None
         if response.status_code in AWAY:

@@ -1,11 +1,11 @@
-"""Secrets of this installation, made on first start and readable by its user only."""
+"""Secrets of this installation: given, or made on first start and readable by its user only."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """`service` is what services show one another."""
+    """`service` is what services show one another. `former` let in too, while the key is changed everywhere."""
 
     service: str
+    former: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, data_dir: Path) -> Keys:
-        """Read the keys of a data directory, or make them."""
+    def of(cls, data_dir: Path, given: str = "") -> Keys:
+        """Take the keys that are given; without any, read those of the data directory, or make them."""
+        if given:
+            service, *former = given.split()
+            return cls(service, tuple(former))
         path = data_dir / "keys.json"
         if not path.exists():
-            write_private(path, asdict(cls(service=secrets.token_urlsafe(32))))
+            write_private(path, {"service": secrets.token_urlsafe(32)})
         return cls(service=json.loads(path.read_text())["service"])
 
 

@@ -15,13 +15,14 @@ from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from huleedu.platform.errors import Usage
+from huleedu.platform.errors import NotYet, Usage
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 MIGRATING = 20_261_125
 """The number of the lock that whoever migrates a PostgreSQL database holds; any would do."""
+STARTING = (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 ALIKE = """
     SELECT format('ALTER TABLE %I ALTER COLUMN %I TYPE text COLLATE "C"', table_name, column_name)
     FROM information_schema.columns
@@ -60,7 +61,8 @@ async def migrate_postgres(url: str) -> list[str]:
     try:
         await (await asyncpg.connect(url)).close()
     except (OSError, asyncpg.PostgresError) as error:
-        raise Usage(f"Cannot open the database that HULEEDU_DATABASE_URL names: {error}.") from error
+        told = NotYet if isinstance(error, STARTING) else Usage
+        raise told(f"Cannot open the database that HULEEDU_DATABASE_URL names: {error}.") from error
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url), poolclass=NullPool
     )

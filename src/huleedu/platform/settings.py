@@ -20,6 +20,23 @@ def _origin(text: str) -> str:
     return str(url or "").rstrip("/")
 
 
+def _keys(given: SecretStr) -> SecretStr:
+    """Return the keys; one that could be guessed is refused."""
+    keys = given.get_secret_value().split()
+    if any(len(key) < KEY_LENGTH for key in keys):
+        raise ValueError(f"a key has at least {KEY_LENGTH} characters, as `openssl rand -hex 32` makes them")
+    return SecretStr(" ".join(keys))
+
+
+def _places(given: str) -> str:
+    """Return where the services are, if each place is written as it must be."""
+    for place in given.split():
+        name, _, url = place.partition("=")
+        if not name or not url.startswith(("http://", "https://")):
+            raise ValueError("write it like orchestrator=http://HOST:PORT files=http://HOST:PORT")
+    return given
+
+
 def _like(example: str, *schemes: str) -> AfterValidator:
     """Return a check that an address has one of these schemes, if there is one."""
 
@@ -34,6 +51,9 @@ def _like(example: str, *schemes: str) -> AfterValidator:
 def http_url(host: str, port: int) -> str:
     """Return the address of a listener."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+KEY_LENGTH = 32
 
 
 class Settings(BaseSettings):
@@ -64,6 +84,20 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="A bucket for texts and results, s3://BUCKET; without it, they are files in the data directory.",
     )
+    service_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(
+        default=SecretStr(""),
+        description="What services show one another: the first, and any of them, parted by spaces, lets in; without it,"
+        " one is made and kept in the data directory.",
+    )
+    peers: Annotated[str, AfterValidator(_places)] = Field(
+        default="",
+        description="Where the services are that do not run in this process, parted by spaces: NAME=http://HOST:PORT;"
+        " a name may come several times.",
+    )
+    internal_host: str = Field(default="127.0.0.1", description="The address to listen on for the other services.")
+    internal_port: int = Field(
+        default=0, ge=0, le=65535, description="The port to listen on for the other services; 0 takes a free one."
+    )
     workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the phases.")
     work_timeout_seconds: int = Field(default=60, ge=1, description="Seconds that one attempt at one essay may take.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least to log.")
@@ -84,3 +118,13 @@ class Settings(BaseSettings):
         description="Whether a batch that has no view yet is asked of the orchestrator, or does not exist yet.",
         validation_alias=AliasChoices("HULEEDU_HANDLE_MISSING_BATCHES", "HANDLE_MISSING_BATCHES"),
     )
+
+    @property
+    def alone(self) -> bool:
+        """Whether something is kept in the data directory, which is then this process's alone."""
+        return not (self.database_url and self.blobs_url and self.service_keys)
+
+    def addresses(self, name: str) -> list[str]:
+        """Return where a service is."""
+        places = (place.partition("=") for place in self.peers.split())
+        return [url for told, _, url in places if told == name]

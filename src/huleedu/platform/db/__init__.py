@@ -205,6 +205,10 @@ class Db(ABC):
     async def read(self, body: Callable[[ReadTx], R]) -> R:
         """Run the body on one snapshot of the database."""
 
+    async def elected(self, office: str) -> bool:
+        """Whether this process is the one that does something for all; asked again, as long as it does it."""
+        return bool(office)  # a database that no other process uses
+
     @contextmanager
     def watch(self, channels: Iterable[str]) -> Iterator[Watch]:
         """Watch these channels while the block runs."""

@@ -45,6 +45,9 @@ SESSION = {
     "idle_in_transaction_session_timeout": "10s",  # of a process that was stopped: others wait for what it holds
     "jit": "off",  # compiling takes longer than any statement of ours
 }
+ELECT = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
+RETIRED = "SET idle_session_timeout = '10s'"
+"""The server ends the session of an elected process that has been stopped, and another can be elected."""
 AGAIN = ("40001", "40P01")
 """Serialization failure and deadlock: nothing was done, and the same may work at once."""
 TRIES = 3
@@ -93,6 +96,7 @@ class PostgresDb(Db):
         self._writers, self._readers = asyncio.Semaphore(writers), asyncio.Semaphore(READERS)
         self._running: set[asyncio.Future[Any]] = set()
         self._tasks = Tasks(clock)
+        self._office: Any = None
         self._open = False
 
     @override
@@ -107,6 +111,8 @@ class PostgresDb(Db):
         self._open = False
         await self._tasks.aclose()
         await asyncio.gather(*self._running, return_exceptions=True)
+        if self._office is not None:
+            self._office.terminate()
         await self._engine.dispose()
 
     @override
@@ -160,6 +166,17 @@ class PostgresDb(Db):
                 return await connection.run_sync(lambda sync: call(body, ReadTx(sync, self._clock.now())))
         except (DBAPIError, NoneFree, OSError) as error:
             raise _told(error) from error
+
+    @override
+    async def elected(self, office: str) -> bool:
+        """Whoever has the lock has it until its session ends, which is as soon as the process does."""
+        try:
+            if self._office is None or self._office.is_closed():
+                self._office = await self._connect()
+                await self._office.execute(RETIRED)
+            return bool(await self._office.fetchval(ELECT, office))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
 
     async def _listen(self) -> None:
         """Tell the watchers what anybody announces; and of everything, now and then, in case it was not heard."""

@@ -1,6 +1,9 @@
 """The log on Apache Kafka.
 
-A relay brings the rows of the outbox to the broker and deletes them when the broker has them. A consumer is one thread
+A relay brings the rows of the outbox to the broker and deletes them when the broker has them. One process is elected
+for that, to spare the others the work; two at once would do no harm. Each sends all rows that are left, in their
+order, so whichever sends a row first has sent, or has seen deleted because the broker has them, all before it of its
+key; the second copies fall to the readers' inbox. A consumer is one thread
 that owns librdkafka's handle, and a bounded queue between it and the runner. Where a group goes on is decided by its
 positions in the database alone: an assignment takes them, under a new fence, and starts reading there. The offsets
 that are committed to the broker are a hint for lag tools.
@@ -24,7 +27,7 @@ from confluent_kafka.cimpl import NewTopic
 from pydantic import BaseModel, ValidationError
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
-from huleedu.platform.errors import Unavailable, Usage
+from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.log import Record, store
 
 if TYPE_CHECKING:
@@ -64,6 +67,14 @@ GROUPS: dict[str, dict[str, Any]] = {
     "classic": {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"},
 }
 """The new protocol for groups, and the one of brokers before 4.0."""
+STARTING = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 -- librdkafka's own errors are named so
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    }
+)
+"""What a broker that is not there yet is told by."""
 HOPELESS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
@@ -128,7 +139,8 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
     except KafkaException as error:
-        raise Usage(f"Kafka does not make the topics: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
+        told = NotYet if error.args[0].code() in STARTING else Usage
+        raise told(f"Kafka does not make the topics: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
     return made
 
 
@@ -157,11 +169,14 @@ class KafkaLog:
             with self._db.watch(map(store.topic_channel, TOPICS.values())) as watch:
                 while True:
                     await watch.take()
-                    while rows := await self._db.read(partial(store.waiting, limit=FETCH)):
+                    while await self._db.elected("relay") and (rows := await self._waiting()):
                         await self._relay(producer, rows)
         finally:
             producer.purge()
             producer.flush(0)
+
+    async def _waiting(self) -> Sequence[Any]:
+        return await self._db.read(partial(store.waiting, limit=FETCH))
 
     async def _relay(self, producer: Producer, rows: Sequence[Any]) -> None:
         """Send these rows; delete those that the broker has, but none of a key of which it refused one."""

@@ -1,0 +1,107 @@
+"""The services in processes of their own, on the second engine, as often as is wanted."""
+
+import itertools
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from typing_extensions import override
+
+from huleedu.platform.embedded import opened
+from huleedu.platform.settings import Settings
+from huleedu.services import ROSTER
+from tests.acceptance.served import Served
+from tests.system.house import House
+
+Place = tuple[str, int]
+"""A service, and which of its processes."""
+KEYS = f"{'n' * 32} {'o' * 32}"
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in found]
+
+
+class Fleet:
+    """Processes that know one another's places, whether they run or not."""
+
+    def __init__(self, settings: dict[str, Any], directory: Path, copies: int) -> None:
+        self.places = list(itertools.product(ROSTER, range(copies)))
+        ports = free_ports(2 * len(self.places))
+        self.internal = dict(zip(self.places, ports[::2], strict=True))
+        self.public = dict(zip(self.places, ports[1::2], strict=True))
+        peers = " ".join(f"{name}=http://127.0.0.1:{port}" for (name, _), port in self.internal.items())
+        given = {"workers": 1, "bos_query_timeout_seconds": 2.0, "peers": peers, "service_keys": KEYS, **settings}
+        self.settings = Settings(data_dir=directory / "nothing", **given)
+        self._env = {f"HULEEDU_{name.upper()}": str(value) for name, value in given.items()}
+        self.running: dict[Place, Served] = {}
+
+    def start(self, places: Iterable[Place]) -> None:
+        """Start these processes, one after the other, and wait until all serve."""
+        with ThreadPoolExecutor(16) as pool:
+            for place, served in zip(places, pool.map(self._serve, places), strict=True):
+                self.running[place] = served
+
+    def _serve(self, place: Place) -> Served:
+        internal = {"HULEEDU_INTERNAL_PORT": str(self.internal[place])}
+        words = (place[0], "--port", str(self.public[place]))
+        return Served(self.settings.data_dir, *words, **self._env, **internal)
+
+    def stop(self, places: Iterable[Place], number: signal.Signals = signal.SIGTERM) -> list[int]:
+        """Send these processes a signal that ends them; return their exit statuses."""
+        ending = [self.running.pop(place) for place in places]
+        for served in ending:
+            served.process.send_signal(number)
+        return [served.ended() for served in ending]
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        try:
+            self.stop([place for place, served in self.running.items() if served.process.poll() is None])
+        finally:
+            for served in self.running.values():
+                with suppress(ProcessLookupError):
+                    os.killpg(served.process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def fleet(settings: dict[str, Any], directory: Path, copies: int = 1) -> Iterator[Fleet]:
+    """Have a fleet, of which nothing is left afterwards."""
+    found = Fleet(settings, directory, copies)
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+@dataclass(frozen=True)
+class Town(House):
+    """A house of many processes; each teacher goes to one of its gateways."""
+
+    fleet: Fleet
+    gateways: Iterator[int] = field(default_factory=itertools.count)
+
+    @override
+    def http(self, token: str | None = None) -> httpx2.AsyncClient:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        found = [port for (name, _), port in self.fleet.public.items() if name == "gateway"]
+        url = f"http://127.0.0.1:{found[next(self.gateways) % len(found)]}"
+        none_idle = httpx2.Limits(max_keepalive_connections=0)  # nobody closes a teacher's
+        return httpx2.AsyncClient(base_url=url, headers=headers, timeout=30, trust_env=False, limits=none_idle)
+
+
+@asynccontextmanager
+async def town(found: Fleet) -> AsyncIterator[Town]:
+    """Look at the fleet's data, and do what an operator does, from this process."""
+    async with opened(found.settings) as platform:
+        yield Town(platform, {}, {}, found)
+    assert not found.settings.data_dir.exists(), "nothing is kept there"

@@ -1,0 +1,141 @@
+"""Each service in a process of its own."""
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from huleedu.contracts.messages import MESSAGES
+from huleedu.orchestrator import store as orchestrator
+from huleedu.services import ROSTER
+from tests.engine.apart import Fleet, Town, fleet, town
+from tests.engine.kafka import everything
+from tests.engine.whole import second_engine
+from tests.servers import ENGINE, Servers
+from tests.system.house import Teacher, essay
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), *ENGINE]
+NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
+CLASS, LONG = 8, "We was hapy in the sommer. " * 60
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def apart(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """Every service, the last first: what each asks of the others is not there yet when it starts."""
+    async with second_engine(servers) as settings:
+        with fleet(settings, tmp_path_factory.mktemp("apart")) as found:
+            for place in reversed(found.places):
+                await asyncio.to_thread(found.start, [place])
+            async with town(found) as here:
+                yield here
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def anna(apart: Town) -> Teacher:
+    return await apart.teacher()
+
+
+async def get(port: int, path: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        return await client.get(path)
+
+
+async def until_ready(found: Fleet) -> None:
+    while (await get(found.public["gateway", 0], "/readyz")).status_code != 200:
+        pass
+
+
+async def restart(found: Fleet, name: str, number: signal.Signals) -> int:
+    (code,) = await asyncio.to_thread(found.stop, [(name, 0)], number)
+    await asyncio.to_thread(found.start, [(name, 0)])
+    return code
+
+
+async def test_a_class_goes_through_all_of_them(anna: Teacher) -> None:
+    batch_id = await anna.batch(*(essay() for _ in range(CLASS)))
+    ended = await anna.ended(batch_id, await anna.start(batch_id))
+    assert (ended["status"], ended["essays"]) == ("completed_successfully", CLASS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_gateway_without_its_aggregator_says_so_and_when_to_come_again(
+    apart: Town, anna: Teacher, number: signal.Signals
+) -> None:
+    aggregator = apart.fleet.running["aggregator", 0].process
+    aggregator.send_signal(number)
+    for _ in range(8):
+        answer = await anna.http.get("/v1/batches")
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "UNAVAILABLE", "2")
+    told = (await get(apart.fleet.public["gateway", 0], "/readyz")).json()["detail"]
+    assert ("aggregator" in told, "files" in told) == (True, False)
+    if number is signal.SIGSTOP:
+        aggregator.send_signal(signal.SIGCONT)
+    else:
+        await restart(apart.fleet, "aggregator", signal.SIGKILL)
+    await until_ready(apart.fleet)
+    await anna.ask("GET", "/batches", 200)
+
+
+async def test_what_is_for_services_is_on_a_listener_of_its_own_and_asks_for_a_key(apart: Town) -> None:
+    path = "/internal/v1/batches/x/pipeline-state"
+    public, internal = apart.fleet.public["gateway", 0], apart.fleet.internal["orchestrator", 0]
+    assert (await get(public, path)).status_code == 404
+    assert (await get(internal, path)).status_code == 401
+    assert [(await get(internal, path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+@pytest.mark.parametrize("name", ROSTER)
+async def test_a_service_restarted_while_a_class_is_in_work_loses_nothing_and_doubles_nothing(
+    apart: Town, anna: Teacher, name: str
+) -> None:
+    batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
+    run_id = await anna.start(batch_id)
+    await anna.until(batch_id, lambda found: found["pipeline_state"]["run_id"] == run_id)
+    assert await in_work(apart, batch_id)
+    assert await restart(apart.fleet, name, signal.SIGTERM) == 0
+    await until_ready(apart.fleet)
+    ended = await anna.ended(batch_id, run_id)
+    assert (ended["status"], ended["essays"]) == ("completed_successfully", CLASS)
+    await check(apart, anna, batch_id)
+
+
+async def in_work(apart: Town, batch_id: str) -> bool:
+    batch = await apart.platform.db.read(lambda tx: orchestrator.load(tx, batch_id))
+    return batch is not None and batch.processing
+
+
+async def check(apart: Town, anna: Teacher, batch_id: str) -> None:
+    """Check what was said of a class of which all went well, and what its teacher was told."""
+    envelopes = [
+        *map(json.loads, await asyncio.to_thread(everything, apart.platform.settings.log_url.get_secret_value()))
+    ]
+    said = {one["event_id"]: one for one in envelopes if one["subject"] == batch_id}
+    heard = Counter(NAMES[one["event_type"]] for one in said.values())
+    assert heard["ELSBatchPhaseOutcomeV1"] == 2
+    assert heard["BatchPipelineCompletedV1"] == 1
+    assert heard["EssayContentProvisionedV1"] == CLASS
+    changed = Counter(
+        (one["data"]["essay_id"], one["data"]["phase"])
+        for one in said.values()
+        if NAMES[one["event_type"]] == "EssayPhaseChangedV1" and one["data"]["status"] == "completed"
+    )
+    assert (len(changed), set(changed.values())) == (2 * CLASS, {1})
+    fed = await feed(apart, anna)
+    assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
+    told = Counter(item["event"] for item in fed if item["batch_id"] == batch_id)
+    assert told["batch_pipeline_completed"] == 1
+
+
+async def feed(apart: Town, anna: Teacher) -> list[dict[str, Any]]:
+    """Return everything that a teacher was told."""
+    page = await apart.platform.peer("aggregator").ask(
+        "GET", f"/internal/v1/users/{anna.user_id}/feed", params={"after": "1:0"}
+    )
+    return list(page["items"])
