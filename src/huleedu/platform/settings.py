@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,3 +85,10 @@ class Settings(BaseSettings):
         description="Whether a batch that has no view yet is asked of the orchestrator, or does not exist yet.",
         validation_alias=AliasChoices("HULEEDU_HANDLE_MISSING_BATCHES", "HANDLE_MISSING_BATCHES"),
     )
+
+
+def unread() -> list[str]:
+    """Return the variables of the environment that look like settings and are none."""
+    fields = Settings.model_fields
+    known = {f"HULEEDU_{name.upper()}" for name in fields} | {"HULEEDU_TOKEN"}
+    return sorted(name for name in os.environ if name.startswith("HULEEDU_") and name not in known)
