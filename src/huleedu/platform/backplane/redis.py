@@ -111,7 +111,8 @@ class RedisClient(MemoryBackplane):
             await self._redis.publish("doctor", "")
             version = (await self._redis.info("server"))["redis_version"]
         except RedisError as error:
-            raise Usage(f"The Redis that HULEEDU_BACKPLANE_URL names cannot be used: {error}.") from error
+            cause = str(error).rstrip(".")
+            raise Usage(f"The Redis that HULEEDU_BACKPLANE_URL names cannot be used: {cause}.") from error
         finally:
             await self._pool.aclose()
         return f"Redis {version}"

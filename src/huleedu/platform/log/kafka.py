@@ -147,14 +147,14 @@ def examine_topics(url: str) -> str:
     """Return what was found, or raise Usage: what is to be mended of the connection and of every topic."""
     cluster = Cluster.of(url)
     told: list[KafkaError] = []
-    config: dict[str, Any] = cluster.config | {"error_cb": told.append}
-    admin = AdminClient(config, logger=log)
+    config: dict[str, Any] = cluster.config | {"error_cb": told.append, "log_level": 0}
+    admin = AdminClient(config)
     try:
         there = admin.list_topics(timeout=ADMIN_SECONDS).topics
     except KafkaException as error:
         admin.poll(0)
-        causes = sorted({one.str() for one in told}) or [error.args[0].str()]
-        raise Usage(f"Kafka cannot be reached: {'; '.join(causes)}. Mend HULEEDU_LOG_URL, or start it.") from error
+        cause = [*told, error.args[0]][0].str()  # the first is why, the rest is that it was tried again
+        raise Usage(f"Kafka cannot be reached: {cause}. Mend HULEEDU_LOG_URL, or start it.") from error
     names = {f"{cluster.prefix}{said.topic}": said.partitions for said in MESSAGES}
     if missing := sorted(names.keys() - there.keys()):
         raise Usage(f"Topics are missing: {', '.join(missing)}. Run `huleedu migrate`.")
