@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from sqlalchemy import func, select
 
@@ -15,6 +16,7 @@ from huleedu.cli.copying import copy_data
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import PhaseName, PhaseWorkRequestedV1
 from huleedu.lifecycle.store import essay_phase
+from huleedu.platform.db import metadata
 from huleedu.platform.embedded import locked, prepare
 from huleedu.platform.errors import Usage
 from huleedu.platform.log import store
@@ -73,6 +75,14 @@ def contents(directory: Path) -> dict[str, str]:
     return found
 
 
+async def fetched(engine: dict[str, Any], query: str) -> Any:  # noqa: ANN401 -- as the column
+    connection = await asyncpg.connect(engine["database_url"])
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
 async def shown(teacher: Teacher) -> dict[str, Any]:
     """Return all that a teacher can see and take along."""
     found: dict[str, Any] = {"/batches": await teacher.ask("GET", "/batches", 200)}
@@ -113,7 +123,9 @@ async def test_teachers_find_everything_as_they_left_it_and_go_on(tmp_path: Path
     source = contents(tmp_path / "school")
     copied = {one.what: one.rows for one in (await copy_data(at(tmp_path / "school", engine))).copied}
     assert contents(tmp_path / "school") == source
+    assert copied.keys() == {*metadata.tables, "blobs"} - {"position"}
     assert (copied["account"], copied["essay"], copied["dead_letter"]) == (2, 4, 1)
+    assert await fetched(engine, "SELECT nextval(pg_get_serial_sequence('dead_letter', 'id'))") == 2
     assert copied["blobs"] >= 2 * copied["essay"] + copied["phase_result"]
     async with inhabited(tmp_path / "new", **engine) as house:
         anna, bo = again(house, anna), again(house, bo)
@@ -164,6 +176,7 @@ async def test_whoever_was_stopped_on_the_way_begins_again(school: Path, engine:
     change(school, "UPDATE account SET name = 'Anna' || char(0)")
     with pytest.raises(Usage, match="PostgreSQL does not take the copy"):
         await copy_data(at(school, engine))
+    assert await fetched(engine, "SELECT count(*) FROM inbox") == 0
     change(school, "UPDATE account SET name = 'Anna'")
     copy = await copy_data(at(school, engine))
     assert {one.what for one in copy.copied if one.rows} >= {"account", "essay", "inbox", "blobs"}
