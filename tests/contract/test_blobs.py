@@ -136,3 +136,11 @@ def test_a_blob_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
             asyncio.run(blobs.put("b/e", data))
     assert set(tmp_path.rglob("*")) == before
     assert asyncio.run(blobs.get(asyncio.run(blobs.put("b/e", data)))) == data
+
+
+async def test_the_names_of_all_that_is_there(blobs: Blobs) -> None:
+    assert await blobs.names() == set()
+    ids = [await blobs.put(prefix, b"x") for prefix in ("b/e1", "b/e1/lease", "c/e2")]
+    assert await blobs.names() == set(ids)
+    await blobs.delete("b")
+    assert await blobs.names() == {ids[2]}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from huleedu import __version__
 from huleedu.contracts.phase import ALL_PHASES, Language
@@ -33,10 +33,11 @@ def _later(name: str) -> Any:  # noqa: ANN401 -- a module
 
 if TYPE_CHECKING:
     from huleedu import services as roster
-    from huleedu.cli import admin, assess, serve, topology
+    from huleedu.cli import admin, assess, copying, doctor, serve, topology
 else:
     roster = _later("huleedu.services")
     admin, assess, serve, topology = (_later(f"{__name__}.{name}") for name in ("admin", "assess", "serve", "topology"))
+    copying, doctor = (_later(f"{__name__}.{name}") for name in ("copying", "doctor"))
 
 app = typer.Typer(
     name="huleedu",
@@ -131,7 +132,7 @@ def openapi_command() -> None:
 def doctor_command(data_dir: DataDir = None) -> None:
     """Check this installation and its data, and say what to mend. Exit status 1 if something is wrong."""
     sound = True
-    for check in asyncio.run(admin.diagnose(_settings(data_dir=data_dir))):
+    for check in asyncio.run(doctor.diagnose(_settings(data_dir=data_dir))):
         typer.echo(f"{'ok   ' if check.sound else 'WRONG'} {check.what}: {check.found}")
         sound &= check.sound
     raise typer.Exit(0 if sound else 1)
@@ -149,6 +150,27 @@ def backup_command(
             " Stop the server, copy the database (huleedu.db, or by pg_dump), then the bucket."
         )
     typer.echo(f"{admin.back_up(settings.data_dir, target)} essays")
+
+
+@app.command(
+    "copy-data", epilog="Example: huleedu copy-data --to postgresql://HOST/huleedu --blobs s3://BUCKET --data-dir DIR"
+)
+def copy_data_command(
+    to: Annotated[Optional[str], typer.Option(help="An empty database. [default: HULEEDU_DATABASE_URL]")] = None,  # noqa: UP045
+    blobs: Annotated[Optional[str], typer.Option(help="An empty bucket. [default: HULEEDU_BLOBS_URL]")] = None,  # noqa: UP045
+    data_dir: DataDir = None,
+) -> None:
+    """Copy a school to PostgreSQL and a bucket, compare, and print what was copied. The server must not run.
+
+    The data directory stays as it is. Whatever stops the copy, it can be run again.
+    """
+    copied, lost = asyncio.run(copying.copy_data(_settings(data_dir=data_dir, database_url=to, blobs_url=blobs)))
+    table = Table("what", Column("count", justify="right"), "sha256", box=None)
+    for one in copied:
+        table.add_row(one.what, str(one.rows), one.sha256[:16])
+    Console().print(table)
+    for name in lost:
+        typer.echo(f"lost before, and so not in the copy: {name}")
 
 
 @app.command("rebuild-view", epilog="Example: huleedu rebuild-view --page-size 100")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import platform as machine
 import shutil
 import sqlite3
 from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx2
 
-from huleedu import __version__
 from huleedu.platform.app import connect
 from huleedu.platform.embedded import BLOBS, CONTROL, DATABASE, Locked, locked, opened, prepare
 from huleedu.platform.errors import Problem, Usage
@@ -153,32 +150,3 @@ def _copy(blobs: Path, target: Path) -> None:
             if not name.startswith("."):
                 with suppress(FileNotFoundError):
                     shutil.copyfile(Path(folder, name), place / name)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at."""
-
-    what: str
-    sound: bool
-    found: str
-
-
-async def diagnose(settings: Settings) -> list[Check]:
-    """Look at the installation and its data, changing nothing that matters."""
-    checks = [
-        Check("huleedu", sound=True, found=f"{__version__} on Python {machine.python_version()}"),
-        Check("sqlite", sound=sqlite3.sqlite_version_info >= (3, 35), found=f"{sqlite3.sqlite_version} (one writer)"),
-        Check("data directory", sound=True, found=str(settings.data_dir.resolve())),
-    ]
-    try:
-        async with installation(settings) as ask_service:
-            for service in ROSTER:
-                letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
-                found = f"{len(letters)} records parked; see `huleedu dlq list`" if letters else "nothing parked"
-                checks.append(Check(service, sound=not letters, found=found))
-        database = settings.data_dir / DATABASE
-        checks.append(Check("database", sound=True, found=f"{database.stat().st_size / 2**20:.1f} MiB"))
-    except (Usage, Problem) as told:
-        checks.append(Check("data", sound=False, found=str(told)))
-    return checks

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from huleedu.contracts.messages import MESSAGES
 from huleedu.platform.embedded import wire
@@ -14,11 +15,16 @@ from huleedu.platform.service import Service
 from huleedu.platform.settings import Settings
 from huleedu.services import build_all
 
+NONE = SecretStr("")
+
 
 def services() -> list[Service]:
-    """Return all services, wired on a platform where nothing is started."""
+    """Return all services, wired on a platform where nothing is started, whatever servers the environment names."""
     with tempfile.TemporaryDirectory() as directory:
-        return build_all(wire(Settings(data_dir=Path(directory))))
+        settings = Settings(
+            data_dir=Path(directory), log_url=NONE, database_url=NONE, backplane_url=NONE, blobs_url=NONE
+        )
+        return build_all(wire(settings))
 
 
 def render() -> str:

@@ -17,7 +17,7 @@ from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.errors import Usage
 from huleedu.platform.keys import Keys
 from huleedu.platform.log.embedded import EmbeddedLog
-from huleedu.platform.migrate import migrate, migrate_postgres
+from huleedu.platform.migrate import examine_postgres, migrate, migrate_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -76,7 +76,7 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
         db=db,
         log=_log(settings.log_url.get_secret_value(), db),
         backplane=_backplane(settings.backplane_url.get_secret_value()),
-        blobs=_blobs(settings.blobs_url.get_secret_value(), settings.data_dir / BLOBS),
+        blobs=blobs_at(settings.blobs_url.get_secret_value(), settings.data_dir / BLOBS),
     )
 
 
@@ -127,12 +127,33 @@ def _backplane(url: str) -> Backplane:
     return RedisClient("huleedu", url)
 
 
-def _blobs(url: str, directory: Path) -> Blobs:
+def blobs_at(url: str, directory: Path) -> Blobs:
+    """Return the blobs in this bucket or, without one, in this directory."""
     if not url:
         return FileBlobs(directory)
     with _extra("s3"):
         from huleedu.platform.blobs.s3 import S3Blobs  # noqa: PLC0415 -- its library is an extra
     return S3Blobs(url)
+
+
+async def examine(settings: Settings, name: str) -> str:
+    """Look at the server that this setting names; return what was found, or raise Usage: what is to be mended."""
+    url = getattr(settings, name).get_secret_value()
+    if name == "database_url":
+        if not settings.log_url:
+            raise Usage(NEEDS_A_LOG)
+        return await examine_postgres(url)
+    if name == "log_url":
+        with _extra("kafka"):
+            from huleedu.platform.log.kafka import examine_topics  # noqa: PLC0415 -- its library is an extra
+        return await asyncio.to_thread(examine_topics, url)
+    if name == "backplane_url":
+        with _extra("redis"):
+            from huleedu.platform.backplane.redis import RedisClient  # noqa: PLC0415 -- its library is an extra
+        return await RedisClient("huleedu", url).examine()
+    with _extra("s3"):
+        from huleedu.platform.blobs.s3 import S3Blobs  # noqa: PLC0415 -- its library is an extra
+    return await S3Blobs(url).examine()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,10 @@ from sqlalchemy.pool import NullPool
 from huleedu.platform.errors import NotYet, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 MIGRATING = 20_261_125
 """The number of the lock that whoever migrates a PostgreSQL database holds; any would do."""
@@ -29,6 +33,15 @@ ALIKE = """
     WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
 """
 """Text compares by its bytes, as in SQLite and Python, whatever the server's locale and its next version think."""
+DENIED = """
+    SELECT DISTINCT tablename
+    FROM pg_tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
+    WHERE schemaname = current_schema() AND tablename <> 'alembic_version'
+        AND NOT has_table_privilege(format('%I', tablename), needed)
+    UNION ALL
+    SELECT sequencename FROM pg_sequences
+    WHERE schemaname = current_schema() AND NOT has_sequence_privilege(format('%I', sequencename), 'USAGE')
+"""
 
 
 def config() -> Config:
@@ -58,24 +71,54 @@ def migrate(path: Path) -> list[str]:
 
 async def migrate_postgres(url: str) -> list[str]:
     """Upgrade a PostgreSQL database, which must be there; whoever comes second waits for the first."""
+    async with postgres(url) as connection:
+        await connection.execute(select(func.pg_advisory_xact_lock(MIGRATING)))
+        newer = "HULEEDU_DATABASE_URL names a database that was made by a newer HuleEdu"
+        has = await connection.run_sync(_upgrade, newer, "name another database")
+        for unlike in (await connection.execute(text(ALIKE))).scalars().all():
+            await connection.execute(text(unlike))
+    return has
+
+
+async def examine_postgres(url: str) -> str:
+    """Return what a PostgreSQL database is, or raise Usage: what is to be mended there."""
+    async with postgres(url) as connection:
+        if not await connection.run_sync(is_current):
+            raise Usage("The database has not the form of this version: run `huleedu migrate` as the tables' owner.")
+        if denied := (await connection.execute(text(DENIED))).scalars().all():
+            raise Usage(
+                f"The role of HULEEDU_DATABASE_URL may not use {', '.join(denied)}:"
+                " grant it SELECT, INSERT, UPDATE and DELETE on every table, and USAGE on every sequence."
+            )
+        version = (await connection.execute(text("SHOW server_version"))).scalar()
+    return f"PostgreSQL {version}"
+
+
+@asynccontextmanager
+async def postgres(url: str) -> AsyncIterator[AsyncConnection]:
+    """Be in one transaction of a PostgreSQL database, on a connection that waits as long as it takes."""
     try:
         await (await asyncpg.connect(url)).close()
     except (OSError, asyncpg.PostgresError) as error:
         told = NotYet if isinstance(error, STARTING) else Usage
         raise told(f"Cannot open the database that HULEEDU_DATABASE_URL names: {error}.") from error
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, url), poolclass=NullPool
+        "postgresql+asyncpg://",
+        async_creator=partial(asyncpg.connect, url),
+        poolclass=NullPool,
+        hide_parameters=True,  # they may be a school's
     )
     try:
         async with engine.begin() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(MIGRATING)))
-            newer = "HULEEDU_DATABASE_URL names a database that was made by a newer HuleEdu"
-            has = await connection.run_sync(_upgrade, newer, "name another database")
-            for unlike in (await connection.execute(text(ALIKE))).scalars().all():
-                await connection.execute(text(unlike))
+            yield connection
     finally:
         await engine.dispose()
-    return has
+
+
+def is_current(connection: Connection) -> bool:
+    """Return whether a database has the form that this version expects."""
+    heads = ScriptDirectory.from_config(config()).get_heads()
+    return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
 
 
 def _upgrade(connection: Connection, newer: str, otherwise: str) -> list[str]:

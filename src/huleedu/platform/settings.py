@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -128,3 +129,10 @@ class Settings(BaseSettings):
         """Return where a service is."""
         places = (place.partition("=") for place in self.peers.split())
         return [url for told, _, url in places if told == name]
+
+
+def unread() -> list[str]:
+    """Return the variables of the environment that look like settings and are none."""
+    fields = Settings.model_fields
+    known = {f"HULEEDU_{name.upper()}" for name in fields} | {"HULEEDU_TOKEN"}
+    return sorted(name for name in os.environ if name.startswith("HULEEDU_") and name not in known)

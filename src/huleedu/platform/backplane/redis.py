@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import SystemClock
-from huleedu.platform.errors import Unavailable
+from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -104,6 +104,18 @@ class RedisClient(MemoryBackplane):
                 if len(self._subscribers[channel]) <= 1:
                     self._in_force.pop(channel, None)
                     await self._say("UNSUBSCRIBE", [channel])
+
+    async def examine(self) -> str:
+        """Return what was found, or raise Usage: what is to be mended."""
+        try:
+            await self._redis.publish("doctor", "")
+            version = (await self._redis.info("server"))["redis_version"]
+        except RedisError as error:
+            cause = str(error).rstrip(".")
+            raise Usage(f"The Redis that HULEEDU_BACKPLANE_URL names cannot be used: {cause}.") from error
+        finally:
+            await self._pool.aclose()
+        return f"Redis {version}"
 
     async def _acknowledged(self, channel: str) -> None:
         """Wait until Redis has the subscription, but not for long: it may be away."""

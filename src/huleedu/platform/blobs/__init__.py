@@ -25,6 +25,9 @@ class Blobs(Protocol):
     async def delete(self, prefix: str) -> None:
         """Delete the blob of this id, or every blob whose id begins with `{prefix}/`; nothing there is fine."""
 
+    async def names(self) -> set[str]:
+        """Return every id that there is."""
+
 
 def blob_id(prefix: str, data: bytes) -> str:
     """Return the id that these bytes have under the prefix."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from huleedu.platform.blobs import blob_id, checked
+from huleedu.platform.blobs import NAME, blob_id, checked
 
 
 class FileBlobs:
@@ -40,8 +40,16 @@ class FileBlobs:
         """Delete one blob, or all below a prefix."""
         await to_thread.run_sync(self._delete, self._path(prefix))
 
+    async def names(self) -> set[str]:
+        """Return every id that there is."""
+        return await to_thread.run_sync(self._names)
+
     def _path(self, name: str) -> Path:
         return self._root / checked(name)
+
+    def _names(self) -> set[str]:
+        found = {path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if path.is_file()}
+        return {name for name in found if NAME.fullmatch(name)}  # not what is being written
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._path(name)

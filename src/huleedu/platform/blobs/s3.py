@@ -65,6 +65,27 @@ class S3Blobs:
         """Delete one blob, or all below a prefix."""
         await self._run(self._delete, checked(prefix))
 
+    async def names(self) -> set[str]:
+        """Return every id that there is."""
+        found: set[str] = await self._run(self._names, "")
+        return found
+
+    async def examine(self) -> str:
+        """Return what was found, or raise Usage: what is to be mended. A blob is put, read and deleted for it."""
+        try:
+            versions = await to_thread.run_sync(self._examine)
+        except (BotoCoreError, ClientError) as error:
+            cause = _cause(error)
+            if cause.endswith("NoSuchBucket"):
+                raise Usage(f"There is no bucket {self._bucket}: make it, or mend HULEEDU_BLOBS_URL.") from error
+            raise Usage(
+                f"The bucket {self._bucket} cannot be read and written ({cause}):"
+                " mend AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what they may do there."
+            ) from error
+        if versions == "Enabled":
+            raise Usage(f"The bucket {self._bucket} keeps old versions, so nothing is ever erased: turn that off.")
+        return f"s3://{self._bucket}"
+
     async def _run(self, act: Callable[..., Any], name: str, *arguments: object) -> Any:  # noqa: ANN401 -- as act
         try:
             return await to_thread.run_sync(act, self._root + name, *arguments)
@@ -86,6 +107,18 @@ class S3Blobs:
         while below := self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"{key}/").get("Contents"):
             for one in below:  # one by one: not every server has the request that deletes many
                 self._s3.delete_object(Bucket=self._bucket, Key=one["Key"])
+
+    def _names(self, root: str) -> set[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=root)
+        return {one["Key"].removeprefix(root) for page in pages for one in page.get("Contents", ())}
+
+    def _examine(self) -> str | None:
+        key = f"{self._root}{blob_id('doctor', b'')}"
+        self._put(key, b"")
+        self._get(key)
+        self._delete(key)
+        versions: str | None = self._s3.get_bucket_versioning(Bucket=self._bucket).get("Status")
+        return versions
 
 
 def _cause(error: BotoCoreError | ClientError) -> str:

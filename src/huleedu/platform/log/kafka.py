@@ -21,8 +21,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 from pydantic import BaseModel, ValidationError
 
@@ -49,6 +59,8 @@ STOP_SECONDS = 3.0
 ADMIN_SECONDS = 10.0
 LARGEST_BYTES = 4 * 2**20
 """Of one record: the frozen list of a batch of thousands of essays fits many times."""
+SETTINGS = {"retention.ms": str(int(KEPT.total_seconds() * 1000)), "max.message.bytes": str(LARGEST_BYTES)}
+"""Of a topic; the rest is as the broker has it."""
 COMMON: dict[str, Any] = {"client.id": "huleedu", "log_level": 4, "message.max.bytes": LARGEST_BYTES}
 PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
@@ -122,12 +134,11 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
     """Create those of the topics that are not there; return their names. It may run twice, and twice at once."""
     cluster = Cluster.of(url)
     admin = AdminClient(cluster.config, logger=log)
-    settings = {"retention.ms": str(int(KEPT.total_seconds() * 1000)), "max.message.bytes": str(LARGEST_BYTES)}
     made = []
     try:
         there = admin.list_topics(timeout=ADMIN_SECONDS).topics
         missing = [
-            NewTopic(f"{cluster.prefix}{said.topic}", said.partitions, -1, config=settings)  # -1: as the broker copies
+            NewTopic(f"{cluster.prefix}{said.topic}", said.partitions, -1, config=SETTINGS)  # -1: as the broker copies
             for said in MESSAGES
             if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
         ]
@@ -142,6 +153,63 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
         told = NotYet if error.args[0].code() in STARTING else Usage
         raise told(f"Kafka does not make the topics: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
     return made
+
+
+def examine_topics(url: str) -> str:
+    """Return what was found, or raise Usage: what is to be mended of the connection and of every topic."""
+    cluster = Cluster.of(url)
+    told: list[KafkaError] = []
+    config: dict[str, Any] = cluster.config | {"error_cb": told.append, "log_level": 0}
+    admin = AdminClient(config)
+    try:
+        there = admin.list_topics(timeout=ADMIN_SECONDS).topics
+    except KafkaException as error:
+        admin.poll(0)
+        cause = [*told, error.args[0]][0].str()  # the first is why, the rest is that it was tried again
+        raise Usage(f"Kafka cannot be reached: {cause}. Mend HULEEDU_LOG_URL, or start it.") from error
+    names = {f"{cluster.prefix}{said.topic}": said.partitions for said in MESSAGES}
+    if missing := sorted(names.keys() - there.keys()):
+        raise Usage(f"Topics are missing: {', '.join(missing)}. Run `huleedu migrate`.")
+    faults = [
+        f"{name} has {found} partitions and must have {wanted}; nothing but a new prefix in HULEEDU_LOG_URL mends that"
+        for name, wanted in names.items()
+        if (found := len(there[name].partitions)) != wanted
+    ]
+    try:
+        faults += _denied(admin, names)
+        faults += _unlike(admin, names)
+    except KafkaException as error:
+        raise Usage(f"HULEEDU_LOG_URL's user may not ask about the topics: {error.args[0].str()}.") from error
+    if faults:
+        raise Usage(f"{'; '.join(faults)}.")
+    return f"{len(names)} topics"
+
+
+def _denied(admin: AdminClient, names: Iterable[str]) -> list[str]:
+    """Say which topics this user may not use."""
+    asked = admin.describe_topics(
+        TopicCollection(list(names)), include_authorized_operations=True, request_timeout=ADMIN_SECONDS
+    )
+    allowed = {name: set(told.result().authorized_operations) for name, told in asked.items()}
+    needed = {AclOperation.READ, AclOperation.WRITE}
+    return [
+        f"give HULEEDU_LOG_URL's user READ and WRITE on {name}" for name, may in allowed.items() if not needed <= may
+    ]
+
+
+def _unlike(admin: AdminClient, names: Iterable[str]) -> list[str]:
+    """Say which topics are kept otherwise than they must be."""
+    topics = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    faults = []
+    for topic, told in admin.describe_configs(topics, request_timeout=ADMIN_SECONDS).items():
+        has = {name: entry.value for name, entry in told.result().items()}
+        if 0 <= int(has["retention.ms"]) < int(SETTINGS["retention.ms"]):
+            faults.append(f"{topic.name} forgets too early: set its retention.ms to {SETTINGS['retention.ms']}")
+        if "compact" in has["cleanup.policy"]:
+            faults.append(f"{topic.name} is compacted and loses records: set its cleanup.policy to delete")
+        if int(has["max.message.bytes"]) < LARGEST_BYTES:
+            faults.append(f"{topic.name} refuses large records: set its max.message.bytes to {LARGEST_BYTES}")
+    return faults
 
 
 class KafkaLog:

@@ -1,0 +1,78 @@
+"""`huleedu doctor`: looks at every setting, server and service, and says what is to be mended."""
+
+from __future__ import annotations
+
+import platform as machine
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+from huleedu import __version__
+from huleedu.cli.admin import installation
+from huleedu.platform.embedded import DATABASE, examine
+from huleedu.platform.errors import Problem, Usage
+from huleedu.platform.settings import unread
+from huleedu.services import ROSTER
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from huleedu.cli.admin import Ask
+    from huleedu.platform.settings import Settings
+
+SERVERS = {"database_url": "PostgreSQL", "log_url": "Kafka", "backplane_url": "Redis", "blobs_url": "S3"}
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    what: str
+    sound: bool
+    found: str
+
+
+async def diagnose(settings: Settings) -> list[Check]:
+    """Look at the installation and its data, changing nothing that matters.
+
+    What the services keep is looked at only if all that they stand on is sound: to open it would make what is missing.
+    """
+    servers = [name for name in SERVERS if getattr(settings, name)]
+    checks = [
+        Check("huleedu", sound=True, found=f"{__version__} on Python {machine.python_version()}"),
+        await _check("settings", _settings(servers)),
+        *[await _check(SERVERS[name], examine(settings, name)) for name in servers],
+    ]
+    if not settings.database_url:
+        sound = sqlite3.sqlite_version_info >= (3, 35)
+        checks.append(Check("sqlite", sound=sound, found=f"{sqlite3.sqlite_version} (one writer)"))
+    checks.append(Check("data directory", sound=True, found=str(settings.data_dir.resolve())))
+    if not all(check.sound for check in checks):
+        return checks
+    try:
+        async with installation(settings) as ask_service:
+            checks += [await _check(service, _letters(ask_service, service)) for service in ROSTER]
+        if not settings.database_url:
+            size = (settings.data_dir / DATABASE).stat().st_size
+            checks.append(Check("database", sound=True, found=f"{size / 2**20:.1f} MiB"))
+    except (Usage, Problem) as told:
+        checks.append(Check("data", sound=False, found=str(told)))
+    return checks
+
+
+async def _check(what: str, looking: Awaitable[str]) -> Check:
+    try:
+        return Check(what, sound=True, found=await looking)
+    except (Usage, Problem) as told:
+        return Check(what, sound=False, found=str(told))
+
+
+async def _settings(servers: list[str]) -> str:
+    if names := unread():
+        raise Usage(f"There is no setting {', '.join(names)}: docs/reference/settings.md lists all of them.")
+    return ", ".join(SERVERS[name] for name in servers) or "everything in the data directory"
+
+
+async def _letters(ask_service: Ask, service: str) -> str:
+    letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
+    if letters:
+        raise Usage(f"{len(letters)} records parked; see `huleedu dlq list`")
+    return "nothing parked"

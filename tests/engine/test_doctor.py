@@ -1,0 +1,187 @@
+"""`huleedu doctor` on the second engine: each thing broken by itself is found, named and told how to mend."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.cimpl import NewTopic
+
+from huleedu.cli.doctor import diagnose
+from huleedu.contracts.messages import MESSAGES
+from huleedu.platform.blobs.s3 import S3Blobs
+from huleedu.platform.embedded import prepare
+from huleedu.platform.log.kafka import Cluster, create_topics
+from huleedu.platform.settings import Settings
+from tests.engine.whole import second_engine
+from tests.servers import ENGINE, Servers
+
+pytestmark = [*ENGINE]
+SERVERS = ["PostgreSQL", "Kafka", "Redis", "S3"]
+Engine = dict[str, Any]
+Break = Callable[[Engine], Awaitable[None]]
+
+
+@pytest.fixture
+async def engine(servers: Servers, tmp_path: Path) -> AsyncIterator[Engine]:
+    """The settings of a sound second engine."""
+    async with second_engine(servers) as settings:
+        await prepare(Settings(**settings))
+        secured = servers.env("kafka")["SERVERS_KAFKA_SASL_URL"]
+        yield settings | {"data_dir": tmp_path, "secured": secured}
+        await asyncio.to_thread(create_topics, settings["log_url"])
+
+
+def settings(engine: Engine) -> Settings:
+    return Settings(**{name: value for name, value in engine.items() if name != "secured"})
+
+
+async def wrong(engine: Engine) -> dict[str, str]:
+    """Return what is said of each thing that is not sound."""
+    return {check.what: check.found for check in await diagnose(settings(engine)) if not check.sound}
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def admin(engine: Engine) -> tuple[AdminClient, str]:
+    """Return a client for the broker, and the name of one of the topics."""
+    cluster = Cluster.of(engine["log_url"])
+    return AdminClient(cluster.config), f"{cluster.prefix}{MESSAGES[0].topic}"
+
+
+async def wrong_password(engine: Engine) -> None:
+    engine["database_url"] = re.sub(r":[^:@]+@", ":guessed@", engine["database_url"])
+
+
+async def no_database(engine: Engine) -> None:
+    engine["database_url"] += "_of_another"
+
+
+async def not_migrated(engine: Engine) -> None:
+    await execute(engine["database_url"], "DELETE FROM alembic_version WHERE version_num LIKE 'files%'")
+
+
+async def no_rights(engine: Engine) -> None:
+    role, database = f"r{uuid4().hex}", engine["database_url"]
+    await execute(
+        database,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'known'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        f"REVOKE DELETE ON essay FROM {role}",
+    )
+    engine["database_url"] = re.sub(r"//[^@]+@", f"//{role}:known@", database)
+
+
+async def no_log(engine: Engine) -> None:
+    engine["log_url"] = ""
+
+
+async def missing_topic(engine: Engine) -> None:
+    client, topic = admin(engine)
+    await asyncio.to_thread(client.delete_topics([topic])[topic].result)
+
+
+async def other_partitions(engine: Engine) -> None:
+    client, topic = admin(engine)
+    await asyncio.to_thread(client.delete_topics([topic])[topic].result)
+    for making in client.create_topics([NewTopic(topic, 3, -1)]).values():
+        await asyncio.to_thread(making.result)
+
+
+async def short_retention(engine: Engine) -> None:
+    client, topic = admin(engine)
+    hour = ConfigEntry("retention.ms", "3600000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[hour])
+    for altering in client.incremental_alter_configs([resource]).values():
+        await asyncio.to_thread(altering.result)
+
+
+async def unknown_user(engine: Engine) -> None:
+    engine["log_url"] = re.sub(r":[^:@]+@", ":guessed@", engine["secured"])
+
+
+async def no_broker(engine: Engine) -> None:
+    engine["log_url"] = "kafka://127.0.0.1:1"
+
+
+async def no_redis(engine: Engine) -> None:
+    engine["backplane_url"] = "redis://127.0.0.1:1/0"
+
+
+async def no_password_of_redis(engine: Engine) -> None:
+    engine["backplane_url"] = engine["backplane_url"].replace("redis://", "redis://:guessed@")
+
+
+async def no_bucket(engine: Engine) -> None:
+    engine["blobs_url"] = "s3://of-another-school"
+
+
+async def no_store(engine: Engine) -> None:
+    engine["blobs_url"] += "?endpoint_url=http://127.0.0.1:1"
+
+
+async def test_a_sound_engine(engine: Engine) -> None:
+    checks = await diagnose(settings(engine))
+    assert [check for check in checks if not check.sound] == []
+    told = [check.what for check in checks]
+    assert [what for what in told if what in SERVERS] == SERVERS
+    assert told[-1] == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "what", "mend"),
+    [
+        (wrong_password, "PostgreSQL", "HULEEDU_DATABASE_URL names: password authentication failed"),
+        (no_database, "PostgreSQL", '_of_another" does not exist'),
+        (not_migrated, "PostgreSQL", "run `huleedu migrate`"),
+        (no_rights, "PostgreSQL", "may not use essay: grant it"),
+        (no_log, "PostgreSQL", "set HULEEDU_LOG_URL"),
+        (missing_topic, "Kafka", f"{MESSAGES[0].topic}. Run `huleedu migrate`"),
+        (other_partitions, "Kafka", "has 3 partitions and must have 6"),
+        (short_retention, "Kafka", "set its retention.ms to 604800000"),
+        (unknown_user, "Kafka", "Invalid username or password"),
+        (no_broker, "Kafka", "Connection refused"),
+        (no_redis, "Redis", "HULEEDU_BACKPLANE_URL names cannot be used"),
+        (no_password_of_redis, "Redis", "AUTH"),
+        (no_bucket, "S3", "There is no bucket of-another-school: make it"),
+        (no_store, "S3", "mend AWS_ENDPOINT_URL"),
+    ],
+)
+async def test_what_is_broken_is_told_by_itself_with_what_to_mend(
+    engine: Engine, break_it: Break, what: str, mend: str
+) -> None:
+    await break_it(engine)
+    told = await wrong(engine)
+    assert told.keys() == {what}
+    assert mend in told[what]
+    assert "guessed" not in told[what]
+
+
+async def test_a_bucket_that_keeps_what_is_erased(engine: Engine) -> None:
+    blobs = S3Blobs(engine["blobs_url"])
+    enable = {"Status": "Enabled"}
+    try:
+        blobs._s3.put_bucket_versioning(Bucket=blobs._bucket, VersioningConfiguration=enable)
+        assert "keeps old versions" in (await wrong(engine))["S3"]
+    finally:
+        blobs._s3.put_bucket_versioning(Bucket=blobs._bucket, VersioningConfiguration={"Status": "Suspended"})
+        blobs._s3.close()
+
+
+async def test_a_setting_that_nobody_reads(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HULEEDU_BACKPLAN_URL", "redis://somewhere")
+    assert "There is no setting HULEEDU_BACKPLAN_URL" in (await wrong(engine))["settings"]
