@@ -79,7 +79,8 @@ class Served:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        assert self._listening.wait(START_SECONDS), self.lines
+        if not self._listening.wait(START_SECONDS):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.url = next((str(line["url"]) for line in self.lines if line.get("event") == "serve.listening"), "")
         assert self.url, self.lines
 

@@ -1,25 +1,33 @@
 """The services in processes of their own, on the second engine, as often as is wanted."""
 
+import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from typing_extensions import override
 
+from huleedu.contracts.messages import MESSAGES
+from huleedu.orchestrator import store as orchestrator
 from huleedu.platform.embedded import opened
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER
 from tests.acceptance.served import Served
-from tests.system.house import House
+from tests.engine.kafka import everything
+from tests.system.house import House, Teacher
 
+NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
 Place = tuple[str, int]
 """A service, and which of its processes."""
 KEYS = f"{'n' * 32} {'o' * 32}"
@@ -46,31 +54,34 @@ class Fleet:
         self.running: dict[Place, Served] = {}
 
     def start(self, places: Iterable[Place]) -> None:
-        """Start these processes, one after the other, and wait until all serve."""
+        """Start these processes, all at once, and wait until all serve."""
         with ThreadPoolExecutor(16) as pool:
-            for place, served in zip(places, pool.map(self._serve, places), strict=True):
-                self.running[place] = served
+            for _ in pool.map(self._start, places):
+                """It serves."""
 
-    def _serve(self, place: Place) -> Served:
+    def _start(self, place: Place) -> None:
         internal = {"HULEEDU_INTERNAL_PORT": str(self.internal[place])}
         words = (place[0], "--port", str(self.public[place]))
-        return Served(self.settings.data_dir, *words, **self._env, **internal)
+        self.running[place] = Served(self.settings.data_dir, *words, **self._env, **internal)
 
     def stop(self, places: Iterable[Place], number: signal.Signals = signal.SIGTERM) -> list[int]:
         """Send these processes a signal that ends them; return their exit statuses."""
-        ending = [self.running.pop(place) for place in places]
+        ending = [self.running[place] for place in places]
         for served in ending:
             served.process.send_signal(number)
         return [served.ended() for served in ending]
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """Leave no process behind, also of those that are stopped or do not end."""
+        alive = [place for place, served in self.running.items() if served.process.poll() is None]
+        for place in alive:
+            self.running[place].process.send_signal(signal.SIGCONT)
         try:
-            self.stop([place for place, served in self.running.items() if served.process.poll() is None])
+            self.stop(alive)
         finally:
-            for served in self.running.values():
+            for place in alive:
                 with suppress(ProcessLookupError):
-                    os.killpg(served.process.pid, signal.SIGKILL)
+                    os.killpg(self.running[place].process.pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -100,8 +111,43 @@ class Town(House):
 
 
 @asynccontextmanager
-async def town(found: Fleet) -> AsyncIterator[Town]:
+async def town_of(found: Fleet) -> AsyncIterator[Town]:
     """Look at the fleet's data, and do what an operator does, from this process."""
     async with opened(found.settings) as platform:
         yield Town(platform, {}, {}, found)
     assert not found.settings.data_dir.exists(), "nothing is kept there"
+
+
+async def in_work(town: Town, batch_id: str) -> bool:
+    batch = await town.platform.db.read(lambda tx: orchestrator.load(tx, batch_id))
+    return batch is not None and batch.processing
+
+
+async def check(town: Town, anna: Teacher, batch_id: str) -> set[str]:
+    """Check what was said of a class that went well, and what its teacher was told; return the ids of the former."""
+    kept = await asyncio.to_thread(everything, town.platform.settings.log_url.get_secret_value())
+    said = {one["event_id"]: one for one in map(json.loads, kept) if one["subject"] == batch_id}
+    heard = Counter(NAMES[one["event_type"]] for one in said.values())
+    essays = len({one["data"]["essay_id"] for one in said.values() if "essay_id" in one["data"]})
+    assert heard["ELSBatchPhaseOutcomeV1"] == 2
+    assert heard["BatchPipelineCompletedV1"] == 1
+    assert heard["EssayContentProvisionedV1"] == essays
+    changed = Counter(
+        (one["data"]["essay_id"], one["data"]["phase"])
+        for one in said.values()
+        if NAMES[one["event_type"]] == "EssayPhaseChangedV1" and one["data"]["status"] == "completed"
+    )
+    assert (len(changed), set(changed.values())) == (2 * essays, {1})
+    fed = await feed(town, anna)
+    assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
+    told = Counter(item["event"] for item in fed if item["batch_id"] == batch_id)
+    assert told["batch_pipeline_completed"] == 1
+    return set(said)
+
+
+async def feed(town: Town, anna: Teacher) -> list[dict[str, Any]]:
+    """Return everything that a teacher was told."""
+    page = await town.platform.peer("aggregator").ask(
+        "GET", f"/internal/v1/users/{anna.user_id}/feed", params={"after": "1:0"}
+    )
+    return list(page["items"])

@@ -1,28 +1,20 @@
 """Each service in a process of its own."""
 
 import asyncio
-import json
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator
-from itertools import pairwise
-from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
 
-from huleedu.contracts.messages import MESSAGES
-from huleedu.orchestrator import store as orchestrator
 from huleedu.services import ROSTER
-from tests.engine.apart import Fleet, Town, fleet, town
-from tests.engine.kafka import everything
+from tests.engine.apart import Fleet, Town, check, fleet, in_work, town_of
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), *ENGINE]
-NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
 CLASS, LONG = 8, "We was hapy in the sommer. " * 60
 
 
@@ -33,7 +25,7 @@ async def apart(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         with fleet(settings, tmp_path_factory.mktemp("apart")) as found:
             for place in reversed(found.places):
                 await asyncio.to_thread(found.start, [place])
-            async with town(found) as here:
+            async with town_of(found) as here:
                 yield here
 
 
@@ -104,38 +96,3 @@ async def test_a_service_restarted_while_a_class_is_in_work_loses_nothing_and_do
     ended = await anna.ended(batch_id, run_id)
     assert (ended["status"], ended["essays"]) == ("completed_successfully", CLASS)
     await check(apart, anna, batch_id)
-
-
-async def in_work(apart: Town, batch_id: str) -> bool:
-    batch = await apart.platform.db.read(lambda tx: orchestrator.load(tx, batch_id))
-    return batch is not None and batch.processing
-
-
-async def check(apart: Town, anna: Teacher, batch_id: str) -> None:
-    """Check what was said of a class of which all went well, and what its teacher was told."""
-    envelopes = [
-        *map(json.loads, await asyncio.to_thread(everything, apart.platform.settings.log_url.get_secret_value()))
-    ]
-    said = {one["event_id"]: one for one in envelopes if one["subject"] == batch_id}
-    heard = Counter(NAMES[one["event_type"]] for one in said.values())
-    assert heard["ELSBatchPhaseOutcomeV1"] == 2
-    assert heard["BatchPipelineCompletedV1"] == 1
-    assert heard["EssayContentProvisionedV1"] == CLASS
-    changed = Counter(
-        (one["data"]["essay_id"], one["data"]["phase"])
-        for one in said.values()
-        if NAMES[one["event_type"]] == "EssayPhaseChangedV1" and one["data"]["status"] == "completed"
-    )
-    assert (len(changed), set(changed.values())) == (2 * CLASS, {1})
-    fed = await feed(apart, anna)
-    assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
-    told = Counter(item["event"] for item in fed if item["batch_id"] == batch_id)
-    assert told["batch_pipeline_completed"] == 1
-
-
-async def feed(apart: Town, anna: Teacher) -> list[dict[str, Any]]:
-    """Return everything that a teacher was told."""
-    page = await apart.platform.peer("aggregator").ask(
-        "GET", f"/internal/v1/users/{anna.user_id}/feed", params={"after": "1:0"}
-    )
-    return list(page["items"])

@@ -25,7 +25,7 @@ from huleedu.phases.work import LEASE_MARGIN
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.log import store
-from tests.engine.apart import fleet, town
+from tests.engine.apart import fleet, town_of
 from tests.engine.kafka import everything
 from tests.engine.s3 import held
 from tests.engine.whole import second_engine
@@ -52,7 +52,7 @@ async def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         if request.param == "two of each":
             apart = stack.enter_context(fleet(settings, directory, copies=2))
             await asyncio.to_thread(apart.start, apart.places)
-            yield await stack.enter_async_context(town(apart))
+            yield await stack.enter_async_context(town_of(apart))
         else:
             yield await stack.enter_async_context(inhabited(directory, **settings))
 

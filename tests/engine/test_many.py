@@ -1,0 +1,72 @@
+"""Two processes of each service at once."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+
+from tests.engine.apart import Place, Town, check, fleet, in_work, town_of
+from tests.engine.whole import second_engine
+from tests.servers import ENGINE, Servers
+from tests.system.house import Teacher, essay
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), *ENGINE]
+CLASS, LONG = 8, "We was hapy in the sommer. " * 60
+ELECTED = text("""
+    SELECT client_port FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND datname = current_database()
+      AND (classid::bigint << 32 | objid::bigint) = hashtextextended('relay', 0)
+""")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def many(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    async with second_engine(servers) as settings:
+        with fleet(settings, tmp_path_factory.mktemp("many"), copies=2) as found:
+            await asyncio.to_thread(found.start, [("files", 0)])  # which is elected: it has no rival yet
+            await asyncio.to_thread(found.start, [place for place in found.places if place != ("files", 0)])
+            async with town_of(found) as here:
+                yield here
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def anna(many: Town) -> Teacher:
+    return await many.teacher()
+
+
+async def elected(many: Town) -> Place:
+    """Return which process relays."""
+    (port,) = await many.platform.db.read(lambda tx: tx.scalars(ELECTED))
+    ports = {
+        place: {connection.laddr.port for connection in psutil.Process(served.process.pid).net_connections("tcp")}
+        for place, served in many.fleet.running.items()
+    }
+    return next(place for place, its in ports.items() if port in its)
+
+
+async def test_processes_that_sleep_longer_than_their_sessions_change_nothing_when_they_wake(
+    many: Town, anna: Teacher
+) -> None:
+    """Not those of phases: what they have claimed waits until their leases have run out."""
+    asleep = [(name, 0) for name in ("files", "orchestrator", "lifecycle", "aggregator")]
+    assert await elected(many) in asleep
+    batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
+    run_id = await anna.start(batch_id)
+    await anna.until(batch_id, lambda found: found["pipeline_state"]["run_id"] == run_id)
+    assert await in_work(many, batch_id)
+    for place in asleep:
+        many.fleet.running[place].process.send_signal(signal.SIGSTOP)
+    assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
+    assert await elected(many) not in asleep
+    said = await check(many, anna, batch_id)
+    for place in asleep:
+        many.fleet.running[place].process.send_signal(signal.SIGCONT)
+    for _ in range(3):
+        following = await anna.batch(*(essay() for _ in range(CLASS)))
+        assert (await anna.ended(following, await anna.start(following)))["status"] == "completed_successfully"
+        await check(many, anna, following)
+    assert await check(many, anna, batch_id) == said
