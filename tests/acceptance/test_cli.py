@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
 import random
 import re
 import signal
+import socket
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -23,7 +26,7 @@ from huleedu import __version__
 from huleedu.cli import app
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
-from tests.acceptance.served import Served, client, huleedu, rows, served, teacher, told
+from tests.acceptance.served import HULEEDU, Served, client, huleedu, rows, served, teacher, told
 
 GOOD = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
 KEYS = {"batch_id", "status", "pipeline_state", "essays", "refused"}
@@ -296,17 +299,40 @@ def test_a_signal_stops_the_server_cleanly(tmp_path: Path, number: signal.Signal
         http.post(f"/v1/batches/{batch_id}/essays", files=files)
         assert http.post(f"/v1/batches/{batch_id}/pipelines", json={"requested_pipeline": "all"}).status_code == 202
         bearer = {"authorization": f"Bearer {token}"}
-        with connect(f"{server.url}/ws".replace("http", "ws"), additional_headers=bearer, proxy=None) as socket:
-            socket.send('{"event": "hello", "cursor": null}')
-            assert json.loads(socket.recv(10))["event"] == "welcome"
+        with connect(f"{server.url}/ws".replace("http", "ws"), additional_headers=bearer, proxy=None) as live:
+            live.send('{"event": "hello", "cursor": null}')
+            assert json.loads(live.recv(10))["event"] == "welcome"
             assert server.stop(number) == 0
             frames: list[Any] = []
             with pytest.raises(ConnectionClosedError):
-                frames.extend(map(json.loads, iter(partial(socket.recv, 10), None)))
-            assert (frames[-1], socket.close_code) == ({"event": "reconnect", "after_ms": 0}, 1012)
+                frames.extend(map(json.loads, iter(partial(live.recv, 10), None)))
+            assert (frames[-1], live.close_code) == ({"event": "reconnect", "after_ms": 0}, 1012)
         assert not (tmp_path / "control.json").exists()
         assert [line["event"] for line in server.lines][-1] == "serve.stopped"
         assert not [line for line in server.lines if line["level"] == "error"]
+
+
+def test_a_service_waits_for_its_database_and_stops_meanwhile() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        env = {
+            "HULEEDU_DATABASE_URL": f"postgresql://huleedu:secret@127.0.0.1:{port}/huleedu",
+            "HULEEDU_LOG_URL": "kafka://127.0.0.1:1",
+            "HULEEDU_BACKPLANE_URL": "redis://127.0.0.1:1",
+            "HULEEDU_BLOBS_URL": "s3://huleedu",
+            "HULEEDU_SERVICE_KEYS": "k" * 32,
+            "HULEEDU_PEERS": "files=http://127.0.0.1:1",
+        }
+        command = [HULEEDU, "serve", "orchestrator"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+        assert process.stderr
+        lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+        process.terminate()
+        _, rest = process.communicate(timeout=10)
+    assert ([line["event"] for line in lines], process.returncode, rest) == (["serve.waiting"] * 2, 0, "")
+    assert "HULEEDU_DATABASE_URL" in lines[0]["cause"]
+    assert "secret" not in json.dumps(lines)
 
 
 def test_what_the_code_says_of_itself() -> None:

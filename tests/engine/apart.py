@@ -40,9 +40,9 @@ def free_ports(count: int) -> list[int]:
 
 
 class Fleet:
-    """Processes that know one another's places, whether they run or not."""
+    """Processes that know one another's places, whether they run or not; a service may have a database of its own."""
 
-    def __init__(self, settings: dict[str, Any], directory: Path, copies: int) -> None:
+    def __init__(self, settings: dict[str, Any], directory: Path, copies: int, databases: dict[str, str]) -> None:
         self.places = list(itertools.product(ROSTER, range(copies)))
         ports = free_ports(2 * len(self.places))
         self.internal = dict(zip(self.places, ports[::2], strict=True))
@@ -51,6 +51,7 @@ class Fleet:
         given = {"workers": 1, "bos_query_timeout_seconds": 2.0, "peers": peers, "service_keys": KEYS, **settings}
         self.settings = Settings(data_dir=directory / "nothing", **given)
         self._env = {f"HULEEDU_{name.upper()}": str(value) for name, value in given.items()}
+        self._databases = databases
         self.running: dict[Place, Served] = {}
 
     def start(self, places: Iterable[Place]) -> None:
@@ -60,9 +61,10 @@ class Fleet:
                 """It serves."""
 
     def _start(self, place: Place) -> None:
-        internal = {"HULEEDU_INTERNAL_PORT": str(self.internal[place])}
-        words = (place[0], "--port", str(self.public[place]))
-        self.running[place] = Served(self.settings.data_dir, *words, **self._env, **internal)
+        env = self._env | {"HULEEDU_INTERNAL_PORT": str(self.internal[place])}
+        if place[0] in self._databases:
+            env["HULEEDU_DATABASE_URL"] = self._databases[place[0]]
+        self.running[place] = Served(self.settings.data_dir, place[0], "--port", str(self.public[place]), **env)
 
     def stop(self, places: Iterable[Place], number: signal.Signals = signal.SIGTERM) -> list[int]:
         """Send these processes a signal that ends them; return their exit statuses."""
@@ -85,9 +87,11 @@ class Fleet:
 
 
 @contextmanager
-def fleet(settings: dict[str, Any], directory: Path, copies: int = 1) -> Iterator[Fleet]:
+def fleet(
+    settings: dict[str, Any], directory: Path, copies: int = 1, databases: dict[str, str] | None = None
+) -> Iterator[Fleet]:
     """Have a fleet, of which nothing is left afterwards."""
-    found = Fleet(settings, directory, copies)
+    found = Fleet(settings, directory, copies, databases or {})
     try:
         yield found
     finally:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from huleedu.services import ROSTER
 from tests.engine.apart import Fleet, Town, check, fleet, in_work, town_of
 from tests.engine.whole import second_engine
+from tests.given import Databases
 from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
 
@@ -20,13 +21,17 @@ CLASS, LONG = 8, "We was hapy in the sommer. " * 60
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def apart(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    """Every service, the last first: what each asks of the others is not there yet when it starts."""
+    """Every service with a database of its own, the last first: what it asks of the others is not there yet."""
     async with second_engine(servers) as settings:
-        with fleet(settings, tmp_path_factory.mktemp("apart")) as found:
+        databases = Databases()
+        databases.server = servers.env("postgres")["HULEEDU_DATABASE_URL"]
+        own = {name: await databases.create() for name in ROSTER}
+        here = settings | {"database_url": own["orchestrator"]}
+        with fleet(here, tmp_path_factory.mktemp("apart"), databases=own) as found:
             for place in reversed(found.places):
                 await asyncio.to_thread(found.start, [place])
-            async with town_of(found) as here:
-                yield here
+            async with town_of(found) as town:
+                yield town
 
 
 @pytest_asyncio.fixture(loop_scope="module")

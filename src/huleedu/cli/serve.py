@@ -103,7 +103,8 @@ async def _listen(
     log.info("serve.listening", url=url, internal=internal, services=[service.name for service in services], data=data)
     await stop.wait()
     log.info("serve.stopping")
-    control.unlink(missing_ok=True)
+    if settings.alone:
+        control.unlink(missing_ok=True)
     for service in services:
         if service.stopping:
             service.stopping()

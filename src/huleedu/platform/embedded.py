@@ -82,13 +82,13 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
 
 async def prepare(settings: Settings) -> list[str]:
     """Make or upgrade what data is kept in, as often as one likes; return the revisions of the database."""
+    url = settings.database_url.get_secret_value()
+    revisions = await migrate_postgres(url) if url else migrate(settings.data_dir / DATABASE)
     if url := settings.log_url.get_secret_value():
         with _extra("kafka"):
             from huleedu.platform.log.kafka import create_topics  # noqa: PLC0415 -- its library is an extra
         await asyncio.to_thread(create_topics, url)
-    if url := settings.database_url.get_secret_value():
-        return await migrate_postgres(url)
-    return migrate(settings.data_dir / DATABASE)
+    return revisions
 
 
 def require_shared(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from huleedu.platform.context import bound, child, current, new_id
 from huleedu.platform.errors import (
@@ -55,6 +56,7 @@ AWAY = frozenset({429, 502, 503, 504})
 CONNECT_SECONDS = 2.0
 FAILURES, REST_SECONDS = 3, 2.0
 """So often in a row a service may not answer; then for so long it is not asked, and then by one request at a time."""
+UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 UserId = Annotated[str, Header(alias="x-user-id")]
 """Who asks, as the service that verified it tells."""
 
@@ -96,6 +98,8 @@ async def _answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
 
     try:
         await app(scope, receive, noted)
+    except ClientDisconnect:
+        log.info("http.client_gone")
     except Exception as error:
         if answered or scope["type"] != "http":
             raise  # the server tells it and closes the connection
@@ -269,14 +273,14 @@ class Peer:
         sent_along = {**bound_here, **sent.get("headers", {})}
         # As bytes, since some came from outside, where a header may hold any.
         headers = {name: str(value).encode("latin-1") for name, value in sent_along.items() if value}
-        timeout = httpx2.Timeout(sent["timeout"], connect=CONNECT_SECONDS)
+        timeout = httpx2.Timeout(sent["timeout"], connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
         try:
             async with asyncio.timeout(sent["timeout"]):  # the client's own does not reach into this process
                 response = await way.client.request(method, path, **{**sent, "headers": headers, "timeout": timeout})
         except (httpx2.HTTPError, TimeoutError) as error:
-            way.found(answering=False)
-            unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
-            raise (Unreached if unsent else Unavailable)(away) from error
+            if not isinstance(error, httpx2.PoolTimeout):  # it is we who ask too much at once
+                way.found(answering=False)
+            raise (Unreached if isinstance(error, UNSENT) else Unavailable)(away) from error
         way.found(answering=True)
         if response.is_success:
             return response.json() if response.content else None
