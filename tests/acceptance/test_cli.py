@@ -355,4 +355,4 @@ def test_every_help_shows_an_example() -> None:
             printed = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"}).stdout
             assert f"Example: huleedu {' '.join(words)}" in printed.replace("export HULEEDU_TOKEN=$(", ""), words
             found.append(words)
-    assert len(found) == 16
+    assert len(found) == 17

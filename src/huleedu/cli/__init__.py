@@ -132,7 +132,7 @@ def openapi_command() -> None:
 def doctor_command(data_dir: DataDir = None) -> None:
     """Check this installation and its data, and say what to mend. Exit status 1 if something is wrong."""
     sound = True
-    for check in asyncio.run(doctor.diagnose(_settings(data_dir=data_dir))):
+    for check in doctor.run(_settings(data_dir=data_dir)):
         typer.echo(f"{'ok   ' if check.sound else 'WRONG'} {check.what}: {check.found}")
         sound &= check.sound
     raise typer.Exit(0 if sound else 1)

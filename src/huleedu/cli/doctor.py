@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform as machine
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from huleedu import __version__
 from huleedu.cli.admin import installation
+from huleedu.platform import telemetry
 from huleedu.platform.embedded import DATABASE, examine
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.settings import unread
@@ -30,6 +32,12 @@ class Check(NamedTuple):
     found: str
 
 
+def run(settings: Settings) -> list[Check]:
+    """Look, and leave it to the checks to say what was found."""
+    telemetry.configure("error")
+    return asyncio.run(diagnose(settings))
+
+
 async def diagnose(settings: Settings) -> list[Check]:
     """Look at the installation and its data, changing nothing that matters.
 
@@ -44,7 +52,8 @@ async def diagnose(settings: Settings) -> list[Check]:
     if not settings.database_url:
         sound = sqlite3.sqlite_version_info >= (3, 35)
         checks.append(Check("sqlite", sound=sound, found=f"{sqlite3.sqlite_version} (one writer)"))
-    checks.append(Check("data directory", sound=True, found=str(settings.data_dir.resolve())))
+    if not (settings.database_url and settings.blobs_url):
+        checks.append(Check("data directory", sound=True, found=str(settings.data_dir.resolve())))
     if not all(check.sound for check in checks):
         return checks
     try:
