@@ -10,6 +10,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 BIN := .venv/bin
 ESSAYS ?= examples/class-9b
 PIPELINE ?= nlp
+DIST := dist
 
 # Trust what the machine trusts: a school's network often signs with a certificate of its own.
 export UV_SYSTEM_CERTS ?= 1
@@ -88,9 +89,11 @@ bench: setup ## each figure beside a baseline of the same run
 measure: setup ## the shape of the code in figures
 	$(BIN)/python scripts/measure.py
 
-dist: setup ## wheel and source distribution in dist/
-	rm -rf dist
-	$(BIN)/uv build --python $(BIN)/python --no-build-isolation --out-dir dist
+dist: setup ## in dist/ (DIST=): the wheel, the versions that go with it, the source distribution
+	rm -rf "$(DIST)"
+	$(BIN)/uv build --python $(BIN)/python --no-build-isolation --out-dir "$(DIST)"
+	for wheel in "$(DIST)"/*.whl; do \
+	    sed -nE 's/^([^ #]+==.*[^ \\]) *\\?$$/\1/p' requirements.lock > "$${wheel%-py3-*}-constraints.txt"; done
 
 lock: $(BIN)/uv ## requirements.lock from pyproject.toml (UPGRADE=1: to the newest releases)
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
