@@ -46,14 +46,18 @@ def test_each_service_has_a_container_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", [*ROSTER, "migrate"])
-def test_a_container_is_told_only_what_there_is_to_set_and_where_all_the_others_are(name: str) -> None:
+def test_a_container_is_told_only_what_there_is_to_set_and_where_all_the_others_are(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours = {
         key: re.sub(r"\$\{\w+:(\?|-(.*?))\}", lambda found: found[2] or "0" * 64, value)
         for key, value in told(name).items()
         if key.startswith("HULEEDU_")
     }
     assert set(ours) <= SETTINGS
-    settings = Settings(**{key.removeprefix("HULEEDU_").lower(): value for key, value in ours.items()})
+    for key, value in ours.items():
+        monkeypatch.setenv(key, value)
+    settings = Settings()
     assert not settings.alone
     assert {each: settings.addresses(each) for each in ROSTER} == {each: [f"http://{each}:4002"] for each in ROSTER}
 
