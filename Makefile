@@ -10,6 +10,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
 BIN := .venv/bin
 ESSAYS ?= examples/class-9b
 PIPELINE ?= nlp
+DIST := dist
 
 # Trust what the machine trusts: a school's network often signs with a certificate of its own.
 export UV_SYSTEM_CERTS ?= 1
@@ -30,14 +31,12 @@ $(ENVIRONMENT): requirements.lock $(BIN)/uv
 
 DICTIONARIES := scripts/build_dictionaries.py dictionaries/package-lock.json $(wildcard src/huleedu/phases/spellcheck/*.py)
 
-PAGE := scripts/build_page.py docs/reference/openapi.json docs/reference/measures.json $(wildcard web/*) \
-    $(shell find web/src web/public -type f ! -name schema.ts)
-
-$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES) $(PAGE)
+$(INSTALLED): $(ENVIRONMENT) pyproject.toml hatch_build.py $(DICTIONARIES)
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 setup: $(INSTALLED) ## the environment from the lock, the dictionaries, the page, the package (only what has changed)
+	@$(BIN)/python scripts/build_page.py
 
 run: setup ## start the server at http://127.0.0.1:4001, data in ./huleedu-data, and print a link to sign in
 	$(BIN)/huleedu serve
@@ -88,9 +87,11 @@ bench: setup ## each figure beside a baseline of the same run
 measure: setup ## the shape of the code in figures
 	$(BIN)/python scripts/measure.py
 
-dist: setup ## wheel and source distribution in dist/
-	rm -rf dist
-	$(BIN)/uv build --python $(BIN)/python --no-build-isolation --out-dir dist
+dist: setup ## in dist/ (DIST=): the wheel, the versions that go with it, the source distribution
+	rm -rf "$(DIST)"
+	$(BIN)/uv build --python $(BIN)/python --no-build-isolation --out-dir "$(DIST)"
+	for wheel in "$(DIST)"/*.whl; do \
+	    sed -nE 's/^([^ #]+==.*[^ \\]) *\\?$$/\1/p' requirements.lock > "$${wheel%-py3-*}-constraints.txt"; done
 
 lock: $(BIN)/uv ## requirements.lock from pyproject.toml (UPGRADE=1: to the newest releases)
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \

@@ -52,18 +52,18 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="build it in any case")
     parser.add_argument("--packages", action="store_true", help="only install what building and checking need")
     asked = parser.parse_args()
+    made_from = fingerprint()
+    fresh = MADE_FROM.is_file() and MADE_FROM.read_text() == made_from
+    if fresh and not asked.force and not asked.packages:
+        return
     npm = shutil.which("npm")
     if npm is None:
         raise SystemExit("npm is needed to build the page: install Node.js 20.19 or newer")
-    if asked.packages:
-        return packages(npm)
-    made_from = fingerprint()
-    if not asked.force and MADE_FROM.is_file() and MADE_FROM.read_text() == made_from:
-        return None
     packages(npm)
+    if asked.packages:
+        return
     subprocess.run([npm, "run", "--silent", "build", "--", "--logLevel", "warn"], cwd=WEB, check=True)
     MADE_FROM.write_text(made_from)
-    return None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The package, built once."""
 
-import re
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -12,12 +10,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel that `make dist` makes."""
-    recipe = subprocess.run(["make", "--dry-run", "dist"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    built = re.search(r"^\S+uv build .*$", recipe, re.MULTILINE)
-    assert built, recipe
+    """Return the wheel that `make dist` makes, with what it makes beside it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [*shlex.split(built[0].replace("--out-dir dist", f"--out-dir {folder}")), "--wheel", "--quiet"]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=240)
+    command = ["make", "--silent", "--old-file=setup", "dist", f"DIST={folder}"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
     (found,) = folder.glob("*.whl")
     return found
+
+
+def constraints(wheel: Path) -> Path:
+    """Return the file that names the versions of what goes with a wheel."""
+    return wheel.with_name(f"{wheel.name.partition('-py3')[0]}-constraints.txt")

@@ -27,6 +27,7 @@ from websockets.typing import Origin
 from huleedu.cli import app
 from huleedu.platform.settings import Settings
 from tests.acceptance import served
+from tests.acceptance.conftest import constraints
 from tests.acceptance.served import HULEEDU, STOP_SECONDS, Served, rows
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +216,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Mach
         site = Machine(tmp_path_factory.mktemp("site"), stack)
         files = ["-keyout", site.certificate.with_name("privkey.pem"), "-out", site.certificate]
         subprocess.run([*make.split(), *map(str, files)], check=True, capture_output=True)
-        shutil.copy(wheel, site.root / "home")
+        for file in (wheel, constraints(wheel)):
+            shutil.copy(file, site.root / "home")
         site.follow("https.md")
         yield site
 
@@ -496,11 +498,12 @@ def repacked(wheel: Path, version: str, folder: Path, *, changes_database: bool 
         if changes_database:
             migration = 'revision, down_revision = "files_later", None\nbranch_labels, depends_on = ("later",), None\n'
             made.writestr("huleedu/files/migrations/9999_later.py", f"{migration}\n\ndef upgrade(): ...\n")
+    shutil.copy(constraints(wheel), folder / f"huleedu-{version}-constraints.txt")
 
 
 def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     repacked(wheel, "0.1.0", bare.root / "home")
-    bare.shell("python3 -m venv /opt/huleedu; /opt/huleedu/bin/pip install huleedu-*.whl")
+    bare.shell("python3 -m venv /opt/huleedu; /opt/huleedu/bin/pip install --constraint huleedu-*.txt huleedu-*.whl")
     repacked(wheel, "0.2.0", bare.root / "home", changes_database=True)
     bare.start()
     token = teaching(bare)

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.acceptance import served
+from tests.acceptance.conftest import constraints
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -30,7 +31,11 @@ def test_the_wheel_brings_the_page(tmp_path: Path, wheel: Path, monkeypatch: pyt
     bare = {"PATH": str(tmp_path / "venv/bin"), "HOME": os.environ.get("HOME", ""), "UV_SYSTEM_CERTS": "1"}
     assert shutil.which("node", path=bare["PATH"]) is None
     python = tmp_path / "venv/bin/python"
-    done(UV, "pip", "install", "--quiet", "--python", python, "--constraint", "requirements.lock", wheel)
+    named = constraints(wheel)
+    done(UV, "pip", "install", "--quiet", "--python", python, "--constraint", named, wheel)
+    installed = set(done(UV, "pip", "freeze", "--python", python, "--exclude", "huleedu").split("\n")) - {""}
+    assert {"fastapi", "pydantic", "uvicorn"} < {line.partition("==")[0] for line in installed}
+    assert installed <= {line.partition(" ;")[0] for line in named.read_text().split("\n")}
     monkeypatch.setattr(served, "HULEEDU", str(tmp_path / "venv/bin/huleedu"))
     monkeypatch.setenv("PATH", bare["PATH"])
     with served.served(tmp_path / "data") as server:

@@ -9,7 +9,7 @@ import openpyxl
 import pytest
 from playwright.sync_api import Download, Page, Route, expect
 
-from tests.browser.stage import CLASS, Stage, ask
+from tests.browser.stage import CLASS, Stage, ask, class_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -143,6 +143,58 @@ def test_a_question_that_is_answered_by_the_last_file_goes_away(stage: Stage, an
         expect(page.get_by_role("link", name="Go to the class")).to_be_visible()
 
 
+def test_from_essay_to_essay_the_way_of_the_table(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        batch_id = class_of(page, CLASS[:4], title="In order")
+        page.goto(f"{stage.server.url}/batches/{batch_id}")
+        done(page)
+        page.get_by_role("link", name="See the results").click()
+        essay = page.get_by_role("columnheader", name="Essay").get_by_role("button")
+        essay.click()
+        essay.click()
+        names = [CLASS[3].name, CLASS[2].name, CLASS[1].name, CLASS[0].name]
+        expect(page.get_by_role("rowheader")).to_have_text(names)
+        page.get_by_role("link", name=names[0]).click()
+        expect(page.get_by_text("Essay 1 of 4")).to_be_visible()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        heading(page, names[2])
+        expect(page.locator(".reading")).to_be_visible()
+        assert not {"status", "essays"} & set(asked)
+
+
+def test_a_refusal_is_told_until_it_is_taken_off(stage: Stage, anna: str, tmp_path: Path) -> None:
+    picture = tmp_path / "scan.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
+    with stage.page(signed_in=anna) as page:
+        page.get_by_role("link", name="New class").first.click()
+        page.get_by_label("Name of the class").fill("With a scan")
+        page.locator("input[type=file]").set_input_files([CLASS[0], picture])
+        page.get_by_role("button", name="Make the class and upload 2 files").click()
+        page.get_by_role("link", name="Go to the class").click()
+        heading(page, "With a scan")
+        refusal = page.locator("li", has_text="The file is a picture")
+        expect(refusal).to_be_visible()
+        page.locator("input[type=file]").set_input_files(CLASS[1:])
+        page.get_by_role("button", name="Upload 11 files").click()
+        expect(page.get_by_text("11 files are stored. 1 file was refused")).to_be_visible()
+        expect(page.get_by_role("listitem").filter(has_text="Stored")).to_have_count(0)
+
+        page.evaluate("document.fonts.ready")
+        apart = "() => document.querySelector('.essays').getBoundingClientRect().top"
+        apart += " - document.querySelector('.drop').getBoundingClientRect().top"
+        before = page.evaluate(apart)
+        page.get_by_role("button", name="Check the essays").click()
+        expect(page.get_by_text("Essays can be added again when the check is done")).to_be_visible()
+        expect(refusal).to_be_visible()
+        assert abs(page.evaluate(apart) - before) < 2
+        done(page)
+        refusal.get_by_role("button").click()
+        expect(refusal).to_have_count(0)
+
+
 def test_by_keyboard_alone(stage: Stage, anna: str) -> None:
     password = "a long password of mine"
     with stage.page(signed_in=anna) as page:
@@ -176,6 +228,28 @@ def test_by_keyboard_alone(stage: Stage, anna: str) -> None:
         _tab_to(page, "See the results")
         page.keyboard.press("Enter")
         heading(page, "Results By keyboard")
+
+
+def test_what_goes_away_when_it_is_pressed_leaves_the_focus_where_one_goes_on(stage: Stage, anna: str) -> None:
+    with stage.page(signed_in=anna) as page:
+        batch_id = class_of(page, CLASS[:1])
+        page.goto(f"{stage.server.url}/?status=failed")
+        page.get_by_role("button", name="Show all classes").press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+
+        page.goto(f"{stage.server.url}/batches/{batch_id}/results")
+        page.get_by_label("Find an essay").fill("nowhere")
+        page.get_by_role("button", name="Show all essays").press("Enter")
+        expect(page.get_by_label("Find an essay")).to_be_focused()
+
+        page.goto(f"{stage.server.url}/batches/new")
+        page.locator("input[type=file]").set_input_files(CLASS[:3])
+        files = page.locator("li button")
+        files.nth(1).press("Enter")
+        expect(files).to_have_count(2)
+        expect(files.nth(1)).to_be_focused()
+        files.nth(1).press("Enter")
+        expect(page.get_by_role("button", name="Choose files")).to_be_focused()
 
 
 def _tab_to(page: Page, name: str) -> None:

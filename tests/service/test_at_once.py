@@ -78,7 +78,7 @@ async def test_a_one_time_link_lets_one_in(several: Platform) -> None:
     await desk.add("anna@school.se", "Anna")
     for _ in range(5):
         link = await desk.issue("anna@school.se", Kind.LINK)
-        told = await asyncio.gather(*(desk.sign_in_by_link(link, "") for _ in range(8)), return_exceptions=True)
+        told = await asyncio.gather(*(desk.sign_in_by_link(link, "", "") for _ in range(8)), return_exceptions=True)
         assert [type(answer) for answer in told if not isinstance(answer, str)] == [Unauthenticated] * 7
 
 
@@ -89,7 +89,7 @@ async def test_nothing_lets_in_whoever_is_shut_off_meanwhile(several: Platform) 
         await desk.disable("anna@school.se", undo=True)
         links = [await desk.issue("anna@school.se", Kind.LINK) for _ in range(4)]
         await asyncio.gather(
-            *(desk.sign_in_by_link(link, "") for link in links),
+            *(desk.sign_in_by_link(link, "", "") for link in links),
             desk.disable("anna@school.se", undo=False),
             *(desk.issue("anna@school.se", Kind.TOKEN) for _ in range(4)),
             return_exceptions=True,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from huleedu.contracts.batch import BatchClientStatus, BatchPipelineCompletedV1, BatchPipelineRejectedV1
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1, EssayValidationFailedV1
-from huleedu.files import handlers, store
+from huleedu.files import handlers, routes, store
 from huleedu.files.unreadable import Unreadable
 from huleedu.platform.errors import Conflict, Gone, NotFound, Unprocessable
 from tests.service import held
@@ -88,6 +88,23 @@ async def test_files_that_take_all_their_time_hold_up_no_other_teacher(
     assert (item["status"], slow.done()) == ("stored", False)
     slow.cancel()
     os.close(writer)
+
+
+async def test_when_the_time_for_an_upload_is_over_what_is_begun_is_stored_and_the_rest_is_refused(
+    school: School,
+    upload: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch_id = await school.batch()
+    sent = [(f"{number}.txt", f"{LONG} {number}".encode()) for number in range(10)]
+    with monkeypatch.context() as late:
+        late.setattr(routes, "READING_SECONDS", 0.0)
+        items = await upload(batch_id, *sent)
+    assert [item["file_name"] for item in items] == [name for name, _ in sent]
+    begun = school.platform.settings.workers
+    assert [item["code"] for item in items] == [None] * begun + ["NOT_STORED"] * (len(sent) - begun)
+    again = await upload(batch_id, *sent[begun:])
+    assert {item["status"] for item in again} == {"stored"}
 
 
 async def test_the_intake_is_tested_in_the_transaction_that_stores_the_essay(school: School, upload: Any) -> None:  # noqa: ANN401
@@ -220,11 +237,14 @@ async def test_names_are_kept_as_given_whatever_is_in_them(school: School, uploa
     assert half[0]["file_name"] == "\ufffd.txt"
 
 
+ADVICE = "If it is another pupil's, check that the right file was chosen."
+
+
 async def test_another_files_name_in_a_sentence_is_short_and_orderly(school: School, upload: Any) -> None:  # noqa: ANN401
     batch_id = await school.batch()
     await upload(batch_id, ("\u202e\n\u2066" + "x" * 300, LONG.encode()))
     (item,) = await upload(batch_id, ("copy.txt", LONG.encode()))
-    assert item["detail"] == f"The same text is in the batch already, as '\ufffd\ufffd\ufffd{'x' * 77}…'."
+    assert item["detail"] == f"The same text is in the batch already, as '\ufffd\ufffd\ufffd{'x' * 77}…'. {ADVICE}"
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from huleedu.cli import assess
+from huleedu.gateway import store
 from huleedu.platform.db import Tx
 from huleedu.platform.embedded import CONTROL, locked
 from huleedu.platform.log.delivery import describe
-from tests.system.house import House, Teacher, inhabited
+from tests.system.house import House, Teacher, essay, inhabited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 IDS = ["x%3Fy", "%2e%2e", "pipeline-states%3Fafter=", "x%23y", "%0d%0a", "%00", "0198C0DE-0000-7000-8000-000000000000"]
@@ -58,7 +59,33 @@ async def test_an_erased_batch_does_not_come_back_under_its_key(anna: Teacher) -
     batch_id = (await anna.ask("POST", "/batches", 201, json={}, headers=key))["batch_id"]
     await anna.ask("DELETE", f"/batches/{batch_id}", 202)
     again = await anna.http.post("/v1/batches", json={}, headers=key)
-    assert (again.status_code, again.json()["code"]) == (410, "GONE")
+    assert (again.status_code, again.json()["code"]) == (422, "KEY_REUSED")
+
+
+async def test_who_dies_while_a_batch_is_erased_has_kept_no_answer_and_a_refusal_takes_none(
+    house: House, anna: Teacher
+) -> None:
+    batch_id, key = await anna.batch(essay()), {"Idempotency-Key": "Quokka"}
+    start, orchestrator = f"/batches/{batch_id}/pipelines", house.platform.peer("orchestrator")
+    asked = {"json": {"requested_pipeline": "nlp"}, "headers": key}
+    started = await anna.ask("POST", start, 202, **asked)
+    await anna.until(batch_id, lambda found: found["status"] == "processing")
+    await anna.ask("DELETE", f"/batches/{batch_id}", 409)
+    assert await anna.ask("POST", start, 202, **asked) == started
+    await anna.ask("POST", f"/batches/{batch_id}/cancel", 202)
+    await anna.ended(batch_id, started["run_id"])
+
+    async def dying(scope: Scope, receive: Receive, send: Send) -> None:
+        await house.apps["orchestrator"](scope, receive, send if scope["method"] != "DELETE" else unheard)
+
+    orchestrator.connect(dying)
+    assert (await anna.http.delete(f"/v1/batches/{batch_id}")).status_code == 500
+    orchestrator.connect(house.apps["orchestrator"])
+    assert batch_id not in str(await house.platform.db.read(lambda tx: tx.all(store.idempotency.select())))
+
+
+async def unheard(_message: Message) -> None:
+    raise ConnectionError("died while it told")
 
 
 async def test_ready_means_every_service_and_says_which_is_missing(house: House) -> None:

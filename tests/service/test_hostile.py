@@ -6,7 +6,6 @@ import random
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from io import BytesIO
 
 import pytest
@@ -24,6 +23,7 @@ EXAMPLES = int(os.environ.get("FUZZ", "150"))
 """So many mutants of each kind; more by `FUZZ=5000 pytest tests/service/test_hostile.py`, which then are others."""
 FIXED = "FUZZ" not in os.environ
 LIMITS = (WorkerDied, WorkerTimeout, MemoryError)
+"""What a PDF may run into: PDFium ends its process rather than raise. Our own readers raise Unreadable in time."""
 
 
 class Reader:
@@ -189,10 +189,14 @@ def test_a_mutant_is_read_or_refused_within_the_limits_and_the_next_file_is_read
     data = chance.choice(samples)
     for _ in range(chance.choice([1, 1, 3])):
         data = mutant(data, chance) or data
-    text: str | None = None
-    with suppress(*LIMITS):
+    try:
         text = reader.told(data, chance.choice(["a.docx", "a.pdf", "a.txt", ""]))
-    event("limited" if text is None else "read or refused")
-    assert text is None or (text == text.strip() and len(text) <= OUTPUT_CAP)
-    assert not {"\0", "\r", "\x7f"} & set(text or "")
+    except LIMITS:
+        if b"%PDF-" not in data[:1024]:
+            raise
+        event("limited")
+        text = ""
+    assert text == text.strip()
+    assert len(text) <= OUTPUT_CAP
+    assert not {"\0", "\r", "\x7f"} & set(text)
     assert reader.read(b"My dog is old.", "next.txt") == "My dog is old."

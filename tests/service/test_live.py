@@ -280,7 +280,7 @@ async def test_nobody_hears_of_a_colleague(scene: Scene, anna: Teacher) -> None:
         assert not {frame["batch_id"] for frame in frames[0]} & {frame["batch_id"] for frame in frames[1]}
 
 
-@pytest.mark.parametrize("frame", ["nonsense", "[]", "[" * 10_000, '{"event":"begin"}', b"{}", ""])
+@pytest.mark.parametrize("frame", ["nonsense", "[]", "[" * 4_000, '{"event":"begin"}', b"{}", ""])
 async def test_a_frame_that_does_not_fit_closes_with_4400(scene: Scene, anna: Teacher, frame: str | bytes) -> None:
     async with scene.join(anna) as first, scene.join(anna) as joined:
         await first.send(frame)
@@ -288,6 +288,21 @@ async def test_a_frame_that_does_not_fit_closes_with_4400(scene: Scene, anna: Te
         await hello(joined)
         await joined.send(frame)
         assert await closed(joined) == 4400
+
+
+@pytest.mark.parametrize("told", ["cursor", "ticket"])
+async def test_a_hello_with_half_a_character_closes_with_4400(scene: Scene, anna: Teacher, told: str) -> None:
+    async with scene.join(anna) as socket:
+        await socket.send(json.dumps({"event": "hello", "cursor": None, told: "\ud800"}))
+        assert await closed(socket) == 4400
+
+
+@pytest.mark.parametrize("frame", [" " * 5_000, ["[" * 2_500] * 2], ids=["at once", "in pieces"])
+async def test_a_stranger_cannot_have_a_large_frame_read(scene: Scene, frame: str | list[str]) -> None:
+    async with scene.join(None) as socket:
+        with suppress(ConnectionClosed):
+            await socket.send(frame)
+        assert await closed(socket) == 1009
 
 
 async def test_without_a_token_in_force_closes_with_4401(scene: Scene) -> None:

@@ -161,6 +161,7 @@ async def test_no_credential_is_in_any_line_or_error(
     assert "account.signed_in" in written
     assert "account.wrong_password" in written
     told = "".join(error.text.replace(f"{CANARY}: ", "") for error in errors)
+    assert "127.0.0.1" not in written, "who is where is nobody's business"
     for secret in (CANARY, *links, cookie, ticket, anna.token):
         assert secret not in written
         assert secret not in told.replace(f'"email":"{anna.email}"', "")

@@ -11,7 +11,7 @@ from limits import RateLimitItemPerMinute
 
 from huleedu.gateway import headers, rates
 from huleedu.gateway.handlers import Gateway
-from huleedu.gateway.page import FOR_PROGRAMS, Page
+from huleedu.gateway.page import FOR_PROGRAMS, PageFiles
 from tests.system.house import House, Teacher, inhabited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -38,7 +38,7 @@ def built(house: House, tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     (tmp_path.parent / "secret.txt").write_text("not meant")
-    house.public.router.default = Page(tmp_path)
+    house.public.router.default = PageFiles(tmp_path)
 
 
 @pytest.mark.usefixtures("built")
@@ -96,7 +96,7 @@ async def test_a_program_that_errs_is_told_so(house: House) -> None:
 
 
 async def test_without_a_page_it_says_how_to_build_one(house: House, anna: Teacher, tmp_path: Path) -> None:
-    house.public.router.default = Page(tmp_path / "nothing")
+    house.public.router.default = PageFiles(tmp_path / "nothing")
     for path in ("/", "/batches/x"):
         response = await house.browser().get(path, headers=HTML)
         assert (response.status_code, response.json()["code"]) == (404, "PAGE_NOT_BUILT")
@@ -149,7 +149,7 @@ async def test_every_answer_has_the_headers(house: House, anna: Teacher, monkeyp
             own = name == "Content-Security-Policy" and response.url.path == "/docs"
             assert own or response.headers[name] == value, (response.url, name)
         page = response.url.path in {"/", SCRIPT}
-        expected = headers.KEPT if "etag" in response.headers else headers.NOT_KEPT
+        expected = headers.REVALIDATED if "etag" in response.headers else headers.NOT_KEPT
         assert page or response.headers["cache-control"] == expected, response.url
         assert "strict-transport-security" not in response.headers
     assert seen == {200, 201, 204, 304, 401, 403, 404, 405, 413, 422, 429, 500}

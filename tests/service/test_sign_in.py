@@ -1,7 +1,9 @@
 """Links, passwords, sessions, tokens and tickets: who is let in, until when, from where and how often."""
 
 import asyncio
+import json
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from argon2 import PasswordHasher
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from sqlalchemy import select
+from starlette.requests import HTTPConnection
 from typing_extensions import override
 
 from huleedu.gateway import rates, store
+from huleedu.gateway.access import address
 from huleedu.gateway.accounts import ABSOLUTE, FRESH, IDLE, LINK, SEEN, TICKET, Accounts, Kind
 from huleedu.platform.clock import ManualClock
 from huleedu.platform.embedded import DATABASE
@@ -23,6 +27,9 @@ from huleedu.platform.errors import Unauthenticated
 from huleedu.services import ROSTER
 from tests.system.house import House, Teacher, inhabited
 
+HALF = "\ud800"
+"""Half a character: JSON can say it, UTF-8 cannot."""
+JSON = {"content-type": "application/json"}
 PASSWORD, OTHER = "tre små grisar", "fyra små grisar"
 HOUR = 3600
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -215,13 +222,16 @@ async def test_a_password_is_hashed_anew_when_the_parameters_have_changed(house:
 
 async def test_who_may_set_a_password(house: House, anna: Teacher, clock: ManualClock) -> None:
     async def tried(browser: httpx2.AsyncClient, **body: str) -> str:
-        response = await browser.put("/v1/me/password", json=body)
+        response = await browser.put("/v1/me/password", content=json.dumps(body), headers=JSON)
         return "" if response.status_code == 204 else str(response.json()["code"])
 
     browser, elsewhere = await anna.browser(), await anna.browser()
     link = await anna.link()
     assert await tried(browser, password="nine char") == "PASSWORD_UNFIT"
     assert await tried(browser, password="x" * 201) == "PASSWORD_UNFIT"
+    for sent in (HALF * 10, "x" * 1_001):
+        assert await tried(browser, password=sent) == "INVALID_REQUEST"
+        assert await tried(browser, current=sent, password=PASSWORD) == "INVALID_REQUEST"
     assert await tried(browser, password=PASSWORD) == ""
     assert (await signed_in(browser), await signed_in(elsewhere)) == (True, False), "other sessions end"
     assert await sign_in(house.browser(), link=link) == "LINK_UNUSABLE"
@@ -249,14 +259,13 @@ async def test_a_session_that_ends_meanwhile_sets_no_password(house: House, anna
 async def test_a_disabled_account_lets_nobody_in(house: House, anna: Teacher) -> None:
     browser, link = await with_password(anna), await anna.link()
     await house.operate("/disable", email=anna.email)
-    assert await sign_in(house.browser(), email=anna.email, password=PASSWORD) == "SIGN_IN_FAILED"
     for _ in range(2):
+        assert await sign_in(house.browser(), email=anna.email, password=PASSWORD) == "SIGN_IN_FAILED"
         assert not await signed_in(browser)
         assert (await anna.http.get("/v1/me")).status_code == 401
         assert await sign_in(house.browser(), link=link) == "LINK_UNUSABLE"
         await house.operate("/disable", email=anna.email, undo=True)  # what has ended does not come back
-    assert await sign_in(house.browser(), email=anna.email, password=PASSWORD) == ""
-    assert await signed_in(await anna.browser())
+    assert not (await (await anna.browser()).get("/v1/me")).json()["has_password"], "who knows it may be the thief"
 
 
 async def test_a_ticket_is_used_once_and_soon_and_ends_with_what_it_was_got_with(
@@ -382,6 +391,22 @@ async def test_tries_at_passwords_are_counted_by_address(
     assert await sign_in(house.browser(), link=await anna.link()) == ""
 
 
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::9", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_who_has_one_address_of_a_network_has_all_of_them(host: str, counted: str) -> None:
+    assert address(HTTPConnection({"type": "http", "client": (host, 4001)})) == counted
+
+
 async def test_requests_are_counted_by_teacher_and_those_of_strangers_by_address(
     house: House, anna: Teacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,7 +420,22 @@ async def test_requests_are_counted_by_teacher_and_those_of_strangers_by_address
     strangers = [await house.http().get("/v1/me") for _ in range(4)]
     assert [answer.status_code for answer in strangers] == [401] * 3 + [429]
     assert (await berit.http.get("/v1/me")).status_code == 200
+    told = await house.browser().post("/v1/session", json={"link": "hule_x"})
+    assert (told.status_code, 0 < int(told.headers["retry-after"]) <= 60) == (429, True)
     assert await sign_in(house.browser(), link=await berit.link()) == "", "nobody is kept from signing in"
+
+
+async def test_a_wrong_link_is_counted_and_leaves_the_writer_alone(
+    house: House, anna: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "STRANGER", RateLimitItemPerMinute(3))
+    link, busy = await anna.link(), threading.Event()
+    writing = asyncio.create_task(house.platform.db.write(lambda _tx: busy.wait(30)))
+    tries = [await sign_in(house.browser(), link=wrong) for wrong in ("hule_x", "", anna.token, "hule_x")]
+    busy.set()
+    assert await writing, "nobody waited for the writer"
+    assert tries == [*["LINK_UNUSABLE"] * 3, "TOO_MANY_REQUESTS"]
+    assert await sign_in(house.browser(), link=link) == ""
 
 
 async def test_the_database_lets_nobody_in(house: House, anna: Teacher) -> None:
@@ -430,9 +470,23 @@ async def test_what_has_run_out_is_not_kept(house: House, anna: Teacher, clock: 
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"link": 1}, {"link": "x", "email": "a@b"}, {"email": "a@b"}, {"email": "a@b", "password": None}, []],
+    [
+        {},
+        {"link": 1},
+        {"link": "x", "email": "a@b"},
+        {"email": "a@b"},
+        {"email": "a@b", "password": None},
+        [],
+        {"link": HALF},
+        {"link": "x" * 201},
+        {"email": f"a@b{HALF}", "password": "x"},
+        {"email": f"a@b{'x' * 318}", "password": "x"},
+        {"email": "a@b", "password": HALF},
+        {"email": "a@b", "password": "x" * 1_001},
+        {HALF: "a@b"},
+    ],
 )
 async def test_what_is_no_sign_in_is_refused_and_not_quoted(house: House, body: Any) -> None:  # noqa: ANN401
-    response = await house.browser().post("/v1/session", json=body)
+    response = await house.browser().post("/v1/session", content=json.dumps(body), headers=JSON)
     assert (response.status_code, response.json()["code"]) == (422, "INVALID_REQUEST")
     assert "a@b" not in response.text

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,8 @@ HOSTILE = [
     "\u200b=1",
     "\ufeff+1",
 ]
+PARTED = ["x;=1+1;.txt", "x,=1+1,.txt", "x\t=1+1\t.txt", 'x;"=1+1";.txt', "x;a,\r\n =1"]
+"""Formulas to whoever cuts the row at another sign than it was written with."""
 METRICS: dict[PhaseName, dict[str, float]] = {
     PhaseName.SPELLCHECK: {"word_count": 1234.0, "correction_density": 2.5},
     PhaseName.NLP: {"word_count": 1234.0, "flesch_reading_ease": -3.25, "lix": 41.0},
@@ -71,6 +75,18 @@ def read_csv(content: bytes, delimiter: str = ",") -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=delimiter, strict=True))
 
 
+def cells(content: bytes) -> list[str]:
+    """Every cell that is seen in a spreadsheet, whichever sign it takes for the separator."""
+    text = content.decode("utf-8-sig")
+    tables = [csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) for delimiter in ",;\t"]
+    return [cell for table in tables for row in table for cell in row]
+
+
+def formulas(content: bytes) -> list[str]:
+    seen = (cell.strip('"\u200b\ufeff \t\r\n') for cell in cells(content))
+    return [cell for cell in seen if cell.startswith(("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"))]
+
+
 def read_xlsx(views: Sequence[tuple[EssayView, bytes]], language: Language = Language.EN) -> Any:  # noqa: ANN401 -- a workbook
     return load_workbook(io.BytesIO(exports.results_xlsx(views, language)))
 
@@ -80,11 +96,11 @@ def test_a_row_for_each_essay_with_every_measure_and_its_unit() -> None:
         "b.txt", status=EssayStatus.FAILED, error=EssayError(code="PHASE_TIMEOUT", detail="Too slow."), metrics={}
     )
     head, first, second = read_csv(exports.results_csv([view(), failed], Language.EN))
-    assert head == ["Essay", "State", "Reason", *(measure.head(Language.EN) for measure in MEASURES)]
+    assert head == ["Essay", "Status", "Reason", *(measure.head(Language.EN) for measure in MEASURES)]
     row = dict(zip(head, first, strict=True))
-    assert (row["Essay"], row["State"], row["Words (number)"]) == ("Åsa.docx", "assessed", "1234")
+    assert (row["Essay"], row["Status"], row["Words (number)"]) == ("Åsa.docx", "Done", "1234")
     assert (row["All remarks (per 100 words)"], row["Reading ease, Flesch (index)"]) == ("2.5", "-3.25")
-    assert second == ["b.txt", "failed", "Too slow.", *("" for _ in MEASURES)]
+    assert second == ["b.txt", "Failed", exports.WORDS["PHASE_TIMEOUT"][0], *("" for _ in MEASURES)]
 
 
 def test_swedish_has_semicolons_decimal_commas_and_swedish_words() -> None:
@@ -93,8 +109,28 @@ def test_swedish_has_semicolons_decimal_commas_and_swedish_words() -> None:
     assert content.endswith(b"\r\n")
     head, first, second = read_csv(content, ";")
     row = dict(zip(head, first, strict=True))
-    assert (row["Läge"], row["Ord (antal)"], row["Lättlästhet, Flesch (index)"]) == ("bedömd", "1234", "-3,25")
+    assert (row["Uppsats"], row["Status"], row["Ord (antal)"]) == ("Åsa.docx", "Klar", "1234")
+    assert row["Lättlästhet, Flesch (index)"] == "-3,25"
     assert "för lång tid" in second[2]
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_a_table_uses_the_words_of_the_page(language: Language) -> None:
+    folder = Path(__file__).parents[2] / "web/src/locales" / language
+    batch, essay, results, shell = (
+        json.loads((folder / f"{area}.json").read_text()) for area in ("batch", "essay", "results", "shell")
+    )
+    shown = {"essays": batch["essays"]["title"], "remarks": essay["remarks"], "file": results["essay"]}
+    shown |= {"state": results["status"], "original": essay["view"]["original"], "leave_out": f"({essay['leave-out']})"}
+    shown |= {"suggestion": essay["instead"].rstrip(":")} | essay["kind"]
+    shown |= {status: shell["status"][status] for status in EssayStatus}
+    shown |= {code: sentence for code, sentence in batch["error"].items() if code != "FAILED"}
+    assert {name: exports.word(name, language) for name in shown} == shown
+
+
+def test_why_an_essay_failed_is_told_as_it_was_if_there_is_no_word_for_it() -> None:
+    told = view("b.txt", status=EssayStatus.FAILED, error=EssayError(code="ODD", detail="It is odd."), metrics={})
+    assert read_csv(exports.results_csv([told], Language.SV), ";")[1][2] == "It is odd."
 
 
 def test_a_measure_that_the_table_does_not_know_is_shown_under_its_own_name() -> None:
@@ -116,24 +152,33 @@ def test_numbers_are_numbers_in_a_workbook() -> None:
     assert sheet.column_dimensions["A"].width > 30
 
 
-def test_every_correction_is_a_row_of_the_second_sheet() -> None:
+def test_every_remark_is_a_row_of_the_second_sheet() -> None:
     found = checked(correction("teh", "the"), correction("very", ""), correction("hm"))
-    sheet = read_xlsx([(view(), found), (view("none.txt"), b"")], Language.SV)["Rättningar"]
+    sheet = read_xlsx([(view(), found), (view("none.txt"), b"")], Language.SV)["Anmärkningar"]
     head, *rows = [[cell.value for cell in row] for row in sheet]
-    assert head[:4] == ["Text", "Position (tecken)", "I texten", "Förslag"]
-    assert rows[0] == ["Åsa.docx", 5, "teh", "the", "stavning", "Because.", 0.5]
-    assert [row[3] for row in rows] == ["the", "(stryk)", None]
+    assert head[:4] == ["Uppsats", "Position (tecken)", "Original", "Förslag"]
+    assert rows[0] == ["Åsa.docx", 5, "teh", "the", "Stavning", "Because.", 0.5]
+    assert [row[3] for row in rows] == ["the", "(ta bort det)", None]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_is_taken_for_a_formula(text: str) -> None:
     told = view(text, status=EssayStatus.FAILED, error=EssayError(code="X", detail=text))
-    (_, row) = read_csv(exports.results_csv([told], Language.EN))
-    assert row[0] == row[2] == f"'{text}"
     book = read_xlsx([(told, checked(correction(text, text, text)))])
-    cells = [book["Essays"]["A2"], book["Essays"]["C2"], *(book["Corrections"][f"{place}2"] for place in "ACDF")]
+    cells = [book["Essays"]["A2"], book["Essays"]["C2"], *(book["Remarks"][f"{place}2"] for place in "ACDF")]
     for cell in cells:
         assert (cell.data_type, cell.quotePrefix, cell.hyperlink) == ("s", True, None)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *PARTED])
+@pytest.mark.parametrize(("language", "delimiter"), [(Language.EN, ","), (Language.SV, ";")])
+def test_no_part_of_a_text_is_taken_for_a_formula(text: str, language: Language, delimiter: str) -> None:
+    told = view(text, status=EssayStatus.FAILED, error=EssayError(code="X", detail=text), metrics={})
+    content = exports.results_csv([told], language)
+    (_, row) = read_csv(content, delimiter)
+    assert row[0] == row[2]
+    assert row[0].replace("'", "") == text
+    assert formulas(content) == []
 
 
 @pytest.mark.parametrize(
@@ -147,17 +192,17 @@ def test_a_text_stays_a_text(text: str) -> None:
     assert cell.value == text[: exports.CELL_CHARACTERS] or not text.isprintable()
 
 
-@given(st.text(max_size=20))
+@given(st.text(max_size=20) | st.text("=-@\uff1d;,\t\n\"' \u200bax", max_size=12))
 def test_whatever_a_file_is_called_it_comes_back_and_begins_no_formula(text: str) -> None:
-    written = read_csv(exports.as_csv(["name"], [[text, 1.0]], Language.EN))[1]
-    assert written[0] in {text, f"'{text}"}
-    assert not written[0].strip().startswith(("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
+    content = exports.as_csv(["name"], [["x", text, 1.0]], Language.EN)
+    assert read_csv(content)[1][1].replace("'", "") == text.replace("'", "")
+    assert formulas(content) == []
 
 
 def test_a_sheet_holds_what_excel_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "SHEET_ROWS", 2)
     book = read_xlsx([(view(), checked(*(correction(word) for word in ("a", "b", "c"))))])
-    assert book["Corrections"].max_row == 3
+    assert book["Remarks"].max_row == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import re
 import unicodedata
 
 import docx as writer
@@ -7,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huleedu.contracts.essay import RefusalCode
+from huleedu.contracts.essay import MAX_CHARACTERS, MAX_FILE_BYTES, MIN_CHARACTERS, RefusalCode, RefusalHint
+from huleedu.files import model
 from huleedu.files.extract import OUTPUT_CAP, Unreadable, extract
+from huleedu.files.handlers import CLOSED, NOT_STORED
+from huleedu.files.unreadable import unreadable
 from huleedu.platform.workers import Workers
 from tests.corpus import column, pdf
 
@@ -45,8 +49,6 @@ def test_what_nobody_sees_is_taken_out() -> None:
 @pytest.mark.parametrize(
     ("data", "name", "code"),
     [
-        (b"", "a.txt", RefusalCode.EMPTY_CONTENT),
-        (b" \r\n\t\0", "a.txt", RefusalCode.EMPTY_CONTENT),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "a.docx", RefusalCode.UNSUPPORTED_TYPE),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
@@ -70,6 +72,40 @@ def test_what_is_no_essay_is_refused_with_its_reason(data: bytes, name: str, cod
     error = refusal(data, name)
     assert error.code is code
     assert error.detail.endswith(".")
+
+
+@pytest.mark.parametrize("data", [b"", b" \r\n\t\0", "\ufeff\u200b".encode()])
+def test_what_holds_nothing_to_read_is_read_as_nothing(data: bytes) -> None:
+    assert extract(data, "a.txt") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", RefusalCode.EMPTY_CONTENT),
+        ("a" * (MIN_CHARACTERS - 1), RefusalCode.CONTENT_TOO_SHORT),
+        ("a" * MIN_CHARACTERS, None),
+        ("a" * MAX_CHARACTERS, None),
+        ("a" * (MAX_CHARACTERS + 1), RefusalCode.CONTENT_TOO_LONG),
+    ],
+)
+def test_a_text_is_judged_by_its_length(text: str, code: RefusalCode | None) -> None:
+    refused = model.judge_text(text)
+    assert (refused and refused.code) is code
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        *map(unreadable, RefusalHint),
+        *map(model.judge_text, ["", "a", "a" * (MAX_CHARACTERS + 1)]),
+        *map(model.judge_size, [0, MAX_FILE_BYTES + 1]),
+        CLOSED,
+        NOT_STORED,
+    ],
+)
+def test_every_refusal_says_what_is_the_matter_and_what_to_do(refused: Unreadable) -> None:
+    assert re.fullmatch(r"The.+\. (Open|Save|Take|Upload|Unpack|Copy|Check|Split|Add)\b.+\.", refused.detail)
 
 
 def test_the_content_decides_and_not_the_name() -> None:
@@ -132,9 +168,10 @@ async def test_a_refusal_comes_whole_out_of_a_limited_process() -> None:
     await workers.start()
     assert await workers.run(extract, pdf(column("An essay.")), "a.pdf", timeout_s=50) == "An essay."
     with pytest.raises(Unreadable) as refused:
-        await workers.run(extract, b"", "a.pdf", timeout_s=50)
+        await workers.run(extract, b"\x89PNG", "a.pdf", timeout_s=50)
     await workers.aclose()
-    assert (refused.value.code, refused.value.detail) == (RefusalCode.EMPTY_CONTENT, "The file is empty.")
+    whole = unreadable(RefusalHint.PICTURE)
+    assert (refused.value.code, refused.value.detail, refused.value.hint) == (whole.code, whole.detail, whole.hint)
 
 
 def samples() -> list[bytes]:

@@ -1,5 +1,5 @@
 /** Who is signed in here, if anybody. */
-import { readonly, ref } from 'vue'
+import { readonly, ref, shallowRef } from 'vue'
 
 import { ask, api, Problem, whenSignedOut } from './api/client'
 import type { ByLink, ByPassword, Me } from './api/schema'
@@ -25,14 +25,35 @@ export async function whoAmI(): Promise<Me | null> {
   return teacher.value
 }
 
-/** Sign in, or raise why not. */
+/** Sign in, or raise why not. A link that has been used shows nobody the door who is signed in here already. */
 export async function signIn(shown: ByLink | ByPassword): Promise<void> {
-  welcome(await ask(api.POST('/v1/session', { body: shown })))
+  try {
+    welcome(await ask(api.POST('/v1/session', { body: shown })))
+  } catch (error) {
+    const used = error instanceof Problem && error.code === 'LINK_UNUSABLE'
+    if (used) known = false // refused is the link, not the session that there may be
+    if (!used || !(await someone())) throw error
+  }
 }
+
+/** Something that did not come about, whatever page is open, and how to try it again. */
+export interface Trouble {
+  readonly problem: Problem
+  again(): unknown
+}
+
+/** Why one is still signed in, though one wanted out. */
+export const stuck = shallowRef<Trouble | null>(null)
 
 /** Sign out here, or in every browser there is. */
 export async function signOut(everywhere: boolean): Promise<void> {
-  await (everywhere ? api.DELETE('/v1/sessions') : api.DELETE('/v1/session'))
+  stuck.value = null
+  try {
+    await (everywhere ? api.DELETE('/v1/sessions') : api.DELETE('/v1/session'))
+  } catch (error) {
+    if (teacher.value) stuck.value = { problem: error as Problem, again: () => signOut(everywhere) }
+    return
+  }
   teacher.value = null
   await router.push({ name: 'sign-in' })
 }
@@ -65,8 +86,11 @@ router.beforeEach(async (to) => {
     history.replaceState(history.state, '', location.pathname + location.search)
     return { ...to, hash: '', replace: true }
   }
-  if (to.name === 'sign-in' && !link.value) return (await someone()) ? onward(to.query.back) : true
-  if (to.meta.open || (await whoAmI())) return true
+  if (to.meta.open) {
+    const signedIn = !link.value && (await someone())
+    return signedIn && to.name === 'sign-in' ? onward(to.query.back) : true
+  }
+  if (await whoAmI()) return true
   return { name: 'sign-in', query: to.fullPath === '/' ? {} : { back: to.fullPath } }
 })
 

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 
 import { describe, expect, it } from 'vitest'
 
+import { reason } from '@/components/essay/said'
+import { LANGUAGES, speak } from '@/i18n'
 import problems from '@/locales/en/problems.json'
 import refusals from '@/locales/en/refusals.json'
 import why from '@/locales/en/why.json'
@@ -43,6 +45,17 @@ describe('a sentence', () => {
     const found = codes()
     expect(found.size).toBeGreaterThan(20)
     expect([...found].filter((code) => !(code in problems) && !OPERATORS.includes(code))).toEqual([])
+  })
+
+  it.each(LANGUAGES)('is there for every reason why an essay failed, in %s', (language) => {
+    const failed = [...sources('phases').matchAll(/_failed\(essay, ([^)]*)\)/g)].join()
+    const found = [...failed.matchAll(/"([A-Z_]+)"/g)].map(([, code]) => code ?? '')
+    expect(new Set(found).size).toBeGreaterThan(3)
+    speak(language)
+    const unknown = reason('FAILED')
+    expect(reason('UNHEARD_OF')).toBe(unknown)
+    expect(found.filter((code) => reason(code) === unknown)).toEqual([])
+    speak('en')
   })
 
   it('is there for every remark that is not the grammar checker’s', () => {

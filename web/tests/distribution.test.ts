@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { bins, placeOf, stretch, summary, type Summary } from '@/components/measures/distribution'
+import { bins, placeOf, stretch, summary, ticks, type Summary } from '@/components/measures/distribution'
 
 const figures = fc.array(fc.double({ min: 0, max: 5000, noNaN: true }), { minLength: 1, maxLength: 60 })
 
@@ -56,6 +56,17 @@ describe('the drawing', () => {
     [[0, 100], 0, [-6, 106]],
   ])('of %j with %i decimals shows %j', (of, decimals, shown) => {
     expect(stretch(summary(of) as Summary, decimals)).toEqual(shown)
+  })
+})
+
+describe('the axis', () => {
+  it.each([
+    [[4, 7], 0, [4, 5, 6, 7]],
+    [[3.9, 5.1], 0, [4, 5]],
+    [[4, 6], 1, [4, 4.5, 5, 5.5, 6]],
+    [[-6, 106], 0, [0, 50, 100]],
+  ] as const)('of %j with %i decimals says %j', (shown, decimals, said) => {
+    expect(ticks(shown, decimals)).toEqual(said)
   })
 })
 

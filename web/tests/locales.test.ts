@@ -43,11 +43,23 @@ describe('the languages', () => {
       expect([key, ...values(swedish.get(key) ?? '')]).toEqual([key, ...values(sentence)])
   })
 
+  it('say nothing twice of classes, so that it cannot be said in two ways', () => {
+    const named = [...english.keys()].filter((key) => /^(batch|batches|shell)\./.test(key))
+    const mine = named.filter((key) => !/tatus\./.test(key)) // those are the server's words
+    const said = mine.map((key) => `${english.get(key) ?? ''} – ${swedish.get(key) ?? ''}`)
+    expect(said.filter((one, at) => said.indexOf(one) !== at)).toEqual([])
+  })
+
   it('have every sentence that the page asks for', () => {
     const asked = files(source).flatMap((text) =>
       [...text.matchAll(/\b(?:t|te)\('([\w.-]+)'/g)].map((found) => found[1]),
     )
     expect(asked.filter((key) => key && !english.has(key))).toEqual([])
+    const groups = files(source).flatMap((text) =>
+      [...text.matchAll(/\bte?\(`([\w.-]+\.)\$/g)].map((found) => found[1] ?? ''),
+    )
+    expect(groups.length).toBeGreaterThan(10)
+    expect(groups.filter((group) => ![...english.keys()].some((key) => key.startsWith(group)))).toEqual([])
   })
 })
 
@@ -68,6 +80,17 @@ describe('a sentence', () => {
     ['two', { count: '5,000' }, 5000, '5,000 files'],
   ])('%s with %j is read for the number %i', (key, given, number, read) => {
     expect(t(`tried.${key}`, given, number)).toBe(read)
+  })
+
+  it.each([
+    ['batch.count.successful', 1, '1 klar'],
+    ['batch.count.successful', 2, '2 klara'],
+    ['batch.count.cancelled', 1, '1 stoppad'],
+    ['batch.count.failed', 1, '1 misslyckades'],
+    ['essay.no-remark', 1, '1 anmärkning'],
+    ['essay.no-remark', 0, '0 anmärkningar'],
+  ])('%s of %i is %s', (key, count, said) => {
+    expect(t(key, { count }, { plural: count, locale: 'sv' })).toBe(said)
   })
 
   it('asks for nothing more than values by name and forms by number', () => {

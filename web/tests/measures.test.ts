@@ -1,9 +1,10 @@
 /** Every measure of the published table is explained, and written as the reader writes numbers. */
 import { describe, expect, it } from 'vitest'
+import { effectScope, shallowRef } from 'vue'
 
 import type { EssayView } from '@/api/schema'
 import { CHIEF, figure, head, MEASURE, MEASURES, present, written } from '@/components/measures/measures'
-import { chosen, fitting } from '@/components/results/table'
+import { chosen, fitting, useOrder, useResults } from '@/components/results/table'
 import english from '@/locales/en/measures.json'
 import swedish from '@/locales/sv/measures.json'
 
@@ -59,5 +60,27 @@ describe('the filter of the results', () => {
     ['åsa', 'accepted', []],
   ] as const)('by %j and %s', (find, status, ids) => {
     expect(fitting([essay, raw], find, status).map((one) => one.essay_id)).toEqual(ids)
+  })
+
+  it('is of one class, and the sorting is of all', () => {
+    const opened = (batchId: string) =>
+      effectScope().run(() => useResults(batchId, shallowRef([essay, raw])).getRowModel().rows.length)
+    expect(opened('9b')).toBe(2)
+    Object.assign(chosen, { find: 'åsa', status: 'completed', sorting: [{ id: 'essay', desc: true }] })
+    expect(opened('9b')).toBe(1)
+    expect(opened('8a')).toBe(2)
+    expect([chosen.find, chosen.status, chosen.sorting.length]).toEqual(['', null, 1])
+  })
+})
+
+describe('the way from essay to essay', () => {
+  it.each([
+    ['9b', ['2', '1']],
+    ['8a', ['1', '2']],
+  ])('with the results of 9b sorted, in %s goes %j', (batchId, ids) => {
+    Object.assign(chosen, { batchId: '9b', find: '', status: null, sorting: [{ id: 'essay', desc: false }] })
+    const order = effectScope().run(() => useOrder(batchId, shallowRef([{ ...essay, file_name: 'z' }, raw])))
+    expect(order?.value.map((one) => one.essay_id)).toEqual(ids)
+    expect(chosen.batchId).toBe('9b')
   })
 })

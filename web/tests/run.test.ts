@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 
 import type { BatchClientStatus, BatchStatus, PipelineExecutionStatus } from '@/api/schema'
-import { doneOf, foreign, milestone, phasesOf, possible } from '@/components/batch/run'
+import { doneOf, foreign, milestone, partly, phasesOf, possible } from '@/components/batch/run'
 
 import { batch, essay } from './frames'
 
@@ -122,5 +122,18 @@ describe('the language of a class', () => {
       ...(count !== null && { metrics: { spellcheck: { word_count: 100, spelling_corrections: count } } }),
     }))
     expect(foreign(essays)).toBe(wrong)
+  })
+})
+
+describe('an essay that is done', () => {
+  const metrics = { spellcheck: { word_count: 100 } }
+  it.each([
+    ['cancelled', metrics, true],
+    ['processing', metrics, false],
+    ['cancelled', { ...metrics, nlp: { lix: 40 } }, false],
+  ] as const)('in a class that is %s with %j lacks a phase: %s', (status, has, lacks) => {
+    const state = given(status, [4, 0, 0, 0], [0, 0, 4, 0])
+    expect(partly({ ...essay('e', 'completed'), metrics: has }, state)).toBe(lacks)
+    expect(partly({ ...essay('e', 'failed'), metrics: has }, state)).toBe(false)
   })
 })

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { Problem } from '@/api/client'
 import type { UploadItem, UploadOutcome } from '@/api/schema'
+import { keepPage } from '@/upload/drop'
 import { sizeOf } from '@/upload/size'
 import { MAX_FILE_BYTES, portions, twins, useUpload, type Send, type Upload } from '@/upload/upload'
 
@@ -66,7 +67,7 @@ describe('an upload', () => {
       code: 'UNSUPPORTED_TYPE',
       hint: 'OLD_WORD',
     }
-    const upload = useUpload(server([stored('a'), refusal]).send)
+    const upload = useUpload(null, server([stored('a'), refusal]).send)
     upload.add([file('a'), file('b')])
     expect(await upload.send('batch')).toEqual([stored('a'), refusal])
     expect(states(upload)).toEqual(['stored', 'refused'])
@@ -75,7 +76,7 @@ describe('an upload', () => {
 
   it('stops where the server is away, and goes on from there under the same key', async () => {
     const { send, sent } = server(['0', '1', '2', '3', '4'].map(stored), away)
-    const upload = useUpload(send)
+    const upload = useUpload(null, send)
     upload.add([...Array(11).keys()].map((n) => file(String(n))))
     expect(await upload.send('batch')).toBeNull()
     expect(upload.problem.value).toBe(away)
@@ -90,7 +91,7 @@ describe('an upload', () => {
 
   it('takes a text that came through at the try before for stored, and a duplicate at the first try for one', async () => {
     const there: UploadItem = { file_name: 'a', status: 'refused', code: 'DUPLICATE' }
-    const upload = useUpload(server([there], away, [there]).send)
+    const upload = useUpload(null, server([there], away, [there]).send)
     upload.add([file('first')])
     await upload.send('batch')
     upload.add([file('second')])
@@ -101,7 +102,7 @@ describe('an upload', () => {
 
   it('that was turned away whole has stored nothing, and waits', async () => {
     const closed = new Problem(409, 'PROCESSING', '')
-    const upload = useUpload(server(closed).send)
+    const upload = useUpload(null, server(closed).send)
     upload.add([file('a')])
     await upload.send('batch')
     expect(states(upload)).toEqual(['waiting'])
@@ -110,7 +111,7 @@ describe('an upload', () => {
 
   it('does not send what is too large or cannot be read', async () => {
     const { send, sent } = server()
-    const upload = useUpload(send)
+    const upload = useUpload(null, send)
     const moved = file('moved')
     moved.slice = () => ({ arrayBuffer: () => Promise.reject(new Error('gone')) }) as unknown as Blob
     upload.add([file('huge', MAX_FILE_BYTES + 1), moved, file('largest', MAX_FILE_BYTES)])
@@ -121,7 +122,7 @@ describe('an upload', () => {
 
   it('sends no file a second time', async () => {
     const { send, sent } = server()
-    const upload = useUpload(send)
+    const upload = useUpload(null, send)
     upload.add([file('a')])
     await upload.send('batch')
     upload.add([file('b')])
@@ -131,16 +132,35 @@ describe('an upload', () => {
 
   it('does not begin anew while it is under way', async () => {
     const { send, sent } = server()
-    const upload = useUpload(send)
+    const upload = useUpload(null, send)
     upload.add([file('a')])
     const [first, second] = await Promise.all([upload.send('batch'), upload.send('batch')])
     expect([first, second]).toEqual([[stored('a')], null])
     expect(sent).toHaveLength(1)
   })
 
+  it('lists what is not stored once it is over, and again where its batch is opened the next time', async () => {
+    const refusal: UploadItem = { file_name: 'b', status: 'refused', code: 'TEXT_EXTRACTION_FAILED' }
+    const upload = useUpload(null, server([stored('a'), refusal], [stored('c')]).send)
+    upload.add([file('a'), file('b')])
+    expect(upload.listed.value).toHaveLength(2)
+    await upload.send('mine')
+    upload.add([file('c')])
+    const names = (of: Upload) => of.listed.value.map((chosen) => chosen.file.name)
+    expect(names(upload)).toEqual(['b', 'c'])
+    await upload.send('mine')
+    expect(names(upload)).toEqual(['b'])
+
+    expect(names(useUpload('another'))).toEqual([])
+    const opened = useUpload('mine')
+    expect(names(opened)).toEqual(['b'])
+    for (const chosen of opened.listed.value) opened.remove(chosen)
+    expect(names(useUpload('mine'))).toEqual([])
+  })
+
   it('leaves out what was taken off the list', async () => {
     const { send, sent } = server()
-    const upload = useUpload(send)
+    const upload = useUpload(null, send)
     upload.add([file('a'), file('b')])
     const [first] = upload.files
     if (first) upload.remove(first)
@@ -153,7 +173,7 @@ describe('a list of files', () => {
   it('shows which have the name and size of one before', () => {
     const upload = useUpload()
     upload.add([file('a', 1), file('a', 1), file('a', 2), file('b', 1)])
-    expect([...twins(upload.files)].map(({ id }) => id)).toEqual([1])
+    expect([...twins(upload.files)]).toEqual([upload.files[1]])
   })
 
   it.each([
@@ -165,5 +185,19 @@ describe('a list of files', () => {
     [10_485_760, 10.5, 'mb'],
   ] as const)('says the size %d as %d %s', (bytes, amount, unit) => {
     expect(sizeOf(bytes)).toEqual({ amount, unit })
+  })
+})
+
+describe('a file dropped beside the place for it', () => {
+  it.each([
+    ['Files', true],
+    ['text/plain', false],
+  ])('with %s in it is kept from the browser: %s', (kind, kept) => {
+    keepPage()
+    for (const name of ['dragover', 'drop']) {
+      const event = new Event(name, { bubbles: true, cancelable: true })
+      document.body.dispatchEvent(Object.assign(event, { dataTransfer: { types: [kind] } }))
+      expect(event.defaultPrevented).toBe(kept)
+    }
   })
 })

@@ -196,7 +196,7 @@ def user_disable(
     undo: Annotated[bool, typer.Option("--undo", help="Let the account be used again.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Let nobody in by an account, from now on: its sessions, links and tokens end. Its batches are kept."""
+    """Let nobody in by an account, from now on: its sessions, links, tokens and password end. Its batches are kept."""
     _ask(data_dir, "gateway", "POST", "/internal/v1/users/disable", json={"email": email, "undo": undo})
 
 

@@ -20,7 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from huleedu.contracts.batch import BatchClientStatus
-from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES
+from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, UPLOAD_SECONDS
 from huleedu.contracts.phase import Language, PhaseName
 from huleedu.gateway.accounts import LOCAL
 from huleedu.gateway.exports import Cell, as_csv
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 UPLOAD_AT_ONCE = 20
-UPLOAD_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)

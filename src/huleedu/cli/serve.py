@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 2
 """What requests in hand may still take when the server stops; with the workers' second it stays below five."""
+LARGEST_FRAME = 4_096
+"""Bytes: a client has a cursor and a ticket to send. By default anybody could have 16 MiB of brackets parsed."""
 KEEP_ALIVE_SECONDS = 60
 """Longer than any client of ours keeps an idle connection: none is closed under a request."""
 WAIT_SECONDS = (0.5, 1.5)
@@ -174,6 +176,7 @@ def _listener(app: ASGIApp) -> Listener:
         access_log=False,
         lifespan="off",
         ws="websockets-sansio",
+        ws_max_size=LARGEST_FRAME,
         ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

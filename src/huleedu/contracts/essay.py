@@ -17,6 +17,8 @@ MAX_CHARACTERS = 50_000
 MAX_FILE_BYTES = 10 * 2**20
 MAX_UPLOAD_BYTES = 100 * 2**20
 MAX_UPLOAD_FILES = 200
+UPLOAD_SECONDS = 600.0
+"""From an upload's first byte to its answer."""
 
 
 class RefusalCode(StrEnum):

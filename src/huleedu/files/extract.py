@@ -4,7 +4,7 @@ import re
 import unicodedata
 from pathlib import PurePath
 
-from huleedu.contracts.essay import MAX_CHARACTERS, RefusalCode, RefusalHint
+from huleedu.contracts.essay import MAX_CHARACTERS, RefusalHint
 from huleedu.files import docx
 from huleedu.files.unreadable import Unreadable, too_long, unreadable
 
@@ -46,21 +46,16 @@ def extract(data: bytes, file_name: str) -> str:
     """The text of a .txt, .docx or .pdf file, told apart by content.
 
     Lines end in LF; from .docx and .pdf, paragraphs are parted by a blank line. Unicode is NFC, and nothing invisible
-    is left. Whatever the file holds, it raises Unreadable and nothing else, but for MemoryError: that is for whoever
-    set the process its limit, and may want a fresh one.
+    is left, which may be nothing at all. Whatever the file holds, it raises Unreadable and nothing else, but for
+    MemoryError: that is for whoever set the process its limit, and may want a fresh one.
     """
-    if not data:
-        raise Unreadable(RefusalCode.EMPTY_CONTENT, "The file is empty.")
     try:
-        text = _tidy(_text(data, PurePath(file_name).suffix.lower()))
+        return _tidy(_text(data, PurePath(file_name).suffix.lower()))
     except (Unreadable, MemoryError):
         raise
     except Exception as error:
         # Parsers meet hostile and broken files here; which of their errors it is makes no difference to anyone.
         raise unreadable(RefusalHint.DAMAGED) from error
-    if not text:
-        raise Unreadable(RefusalCode.EMPTY_CONTENT, "There is no text in the file.")
-    return text
 
 
 def _text(data: bytes, suffix: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -53,6 +54,9 @@ SPARE = 1
 PATIENCE = timedelta(minutes=10)
 """No upload takes so long; blobs of one that has not ended by then are deleted."""
 CLOSED = Unreadable(RefusalCode.INTAKE_CLOSED, "The batch is being assessed. Add the file when it is done.")
+TWIN = (
+    "The same text is in the batch already, as {name}. If it is another pupil's, check that the right file was chosen."
+)
 NOT_STORED = Unreadable(RefusalCode.NOT_STORED, "The file could not be stored at the moment. Upload it again.")
 log = structlog.get_logger()
 
@@ -98,21 +102,29 @@ class Files:
 
     # -- uploads
 
-    async def upload(self, batch_id: str, user_id: str, files: Sequence[UploadFile]) -> list[UploadItem]:
-        """Take the files in, each with an outcome of its own; nothing is answered before it is durable."""
+    async def upload(
+        self, batch_id: str, user_id: str, files: Sequence[UploadFile], by: float | None = None
+    ) -> list[UploadItem]:
+        """Take the files in, each with an outcome of its own; nothing is answered before it is durable.
+
+        A file whose turn has not come `by` then, on the clock of asyncio, is refused: she can send it again.
+        """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._take(batch_id, user_id, file)) for file in files]
+            tasks = [group.create_task(self._take(batch_id, user_id, file, by)) for file in files]
         items = [item for task in tasks if (item := task.result())]
         if len(items) < len(files):
             raise NotFound("There is no such batch.")
         return items
 
-    async def _take(self, batch_id: str, user_id: str, file: UploadFile) -> UploadItem | None:
+    async def _take(self, batch_id: str, user_id: str, file: UploadFile, by: float | None) -> UploadItem | None:
         """Take one file in, or say why not; None if the batch has been erased."""
         name, essay_id = model.given_name(file.filename or ""), str(new_id())
         turns = self._turns.setdefault(user_id, asyncio.Semaphore(self._each))
         try:
-            async with turns, self._places:
+            async with AsyncExitStack() as held:
+                async with asyncio.timeout_at(by):
+                    await held.enter_async_context(turns)
+                    await held.enter_async_context(self._places)
                 found = await self._read(file, name, essay_id)
                 if isinstance(found, Unreadable):
                     return await self._db.write(lambda tx: self._refuse(tx, batch_id, name, found))
@@ -125,15 +137,14 @@ class Files:
         """Return a file's text and bytes, or why it is refused."""
         data = await file.read(MAX_FILE_BYTES + 1)
         if refused := model.judge_size(len(data)):
-            return Unreadable(*refused)
+            return refused
         try:
             text = await self._workers.run(extract, data, name, timeout_s=EXTRACTION_SECONDS)
         except Unreadable as error:
             return error.with_traceback(None)  # which would hold on to the file until the next collection of garbage
         except (WorkerDied, WorkerTimeout, MemoryError):
             return unreadable(RefusalHint.TOO_COMPLEX)
-        refused = model.judge_text(text)
-        return Unreadable(*refused) if refused else Reading(name, data, text, essay_id)
+        return model.judge_text(text) or Reading(name, data, text, essay_id)
 
     async def store(self, batch_id: str, user_id: str, reading: Reading) -> UploadItem | None:
         """Store what was read: its blobs, then its row. None if the batch has been erased."""
@@ -174,7 +185,7 @@ class Files:
             return CLOSED
         if not store.add_essay(tx, asdict(taken)):
             same = model.quoted(store.twin(tx, taken.batch_id, taken.fingerprint))
-            return Unreadable(RefusalCode.DUPLICATE, f"The same text is in the batch already, as {same}.")
+            return Unreadable(RefusalCode.DUPLICATE, TWIN.format(name=same))
         return None
 
     def _refuse(self, tx: Tx, batch_id: str, name: str, refused: Unreadable) -> UploadItem | None:

@@ -7,7 +7,11 @@ import re
 from urllib.parse import unquote
 
 from huleedu.contracts.essay import MAX_CHARACTERS, MAX_FILE_BYTES, MIN_CHARACTERS, RefusalCode
+from huleedu.files.unreadable import Unreadable, too_long
 
+EMPTY = Unreadable(
+    RefusalCode.EMPTY_CONTENT, "There is no text in the file. Open it, check that the text is there, and save it again."
+)
 _LONG = 80
 _UNRULY = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _ESCAPED = re.compile("%(?:0A|0D|22)")
@@ -29,29 +33,26 @@ def quoted(name: str) -> str:
     return f"'{_UNRULY.sub(chr(0xFFFD), shown)}'"
 
 
-def judge_size(size: int) -> tuple[RefusalCode, str] | None:
+def judge_size(size: int) -> Unreadable | None:
     """Return why a file of so many bytes is refused, or None."""
     if size == 0:
-        return RefusalCode.EMPTY_CONTENT, "The file is empty. Open it, check that the text is there, and save it again."
+        return EMPTY
     if size > MAX_FILE_BYTES:
         limit = MAX_FILE_BYTES // 2**20
-        return RefusalCode.TOO_LARGE, f"The file is over {limit} MiB. Take pictures out of it and save it again."
+        told = f"The file is over {limit} MiB. Take pictures out of it and save it again."
+        return Unreadable(RefusalCode.TOO_LARGE, told)
     return None
 
 
-def judge_text(text: str) -> tuple[RefusalCode, str] | None:
+def judge_text(text: str) -> Unreadable | None:
     """Return why a text is refused, or None."""
     length = len(text)
     if length == 0:
-        return RefusalCode.EMPTY_CONTENT, "There is no text in the file. Check that the right file was chosen."
+        return EMPTY
     if length < MIN_CHARACTERS:
-        return RefusalCode.CONTENT_TOO_SHORT, f"The text has {length} characters; at least {MIN_CHARACTERS} are needed."
-    if length > MAX_CHARACTERS:
-        return (
-            RefusalCode.CONTENT_TOO_LONG,
-            f"The text has {length:,} characters; at most {MAX_CHARACTERS:,} can be assessed. Split it into parts.",
-        )
-    return None
+        told = f"The text is shorter than {MIN_CHARACTERS} characters. Check that this is the right file."
+        return Unreadable(RefusalCode.CONTENT_TOO_SHORT, told)
+    return too_long() if length > MAX_CHARACTERS else None
 
 
 def fingerprint(text: str) -> str:

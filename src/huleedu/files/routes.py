@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from huleedu.contracts.batch import BatchIds
-from huleedu.contracts.essay import MAX_UPLOAD_FILES, UploadOutcome
+from huleedu.contracts.essay import MAX_UPLOAD_FILES, UPLOAD_SECONDS, UploadOutcome
 from huleedu.platform.errors import TooLarge, Unprocessable
 from huleedu.platform.http import UserId
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from huleedu.files.handlers import Files
 
 MultiPartParser.spool_max_size = 2**17  # bytes of each file that are held in memory; of a small essay, all
+READING_SECONDS = UPLOAD_SECONDS - 30
+"""So that what is being read and stored when they are over is done before whoever waits for the answer gives up."""
 NO_FORM = "This is no upload of files: send a multipart form whose parts have file names of less than 4,000 bytes."
 
 
@@ -37,8 +40,9 @@ def routes(files: Files) -> APIRouter:
 
     @router.post("/batches/{batch_id}/essays", status_code=201)
     async def upload(batch_id: str, request: Request, x_user_id: UserId) -> UploadOutcome:
+        by = asyncio.get_running_loop().time() + READING_SECONDS
         async with _sent(request) as sent:
-            return UploadOutcome(items=tuple(await files.upload(batch_id, x_user_id, sent)))
+            return UploadOutcome(items=tuple(await files.upload(batch_id, x_user_id, sent, by)))
 
     @router.delete("/batches/{batch_id}/essays/{essay_id}")
     async def remove(batch_id: str, essay_id: str, x_user_id: UserId) -> Response:

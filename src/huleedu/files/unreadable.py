@@ -63,4 +63,6 @@ def unreadable(hint: RefusalHint) -> Unreadable:
 
 def too_long() -> Unreadable:
     """The refusal of a text whose length nobody will count."""
-    return Unreadable(RefusalCode.CONTENT_TOO_LONG, f"The text is longer than {MAX_CHARACTERS:,} characters.")
+    return Unreadable(
+        RefusalCode.CONTENT_TOO_LONG, f"The text is longer than {MAX_CHARACTERS:,} characters. Split it into parts."
+    )

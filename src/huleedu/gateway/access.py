@@ -87,8 +87,15 @@ class Access:
 
 
 def address(connection: HTTPConnection) -> str:
-    """Return where the request comes from."""
-    return connection.client.host if connection.client else ""
+    """Return where the request comes from; of IPv6 the network, as whoever has one address has 2**64 of them."""
+    host = connection.client.host if connection.client else ""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(found, ipaddress.IPv4Address):
+        return host
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((int(found), 64), strict=False))
 
 
 def loopback(host: str) -> bool:

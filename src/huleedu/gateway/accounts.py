@@ -132,12 +132,14 @@ class Accounts:
         return revoked
 
     async def disable(self, email: str, *, undo: bool) -> None:
-        """Let nobody in by this account, whatever they hold, or let it be used again."""
+        """Let nobody in by this account, whatever they hold or know, or let it be used again, by a new link."""
 
         def change(tx: Tx) -> str:
             user_id: str = _require(store.account_of(tx, _address(email)), email).user_id
-            store.change_account(tx, user_id, disabled_at=None if undo else tx.now)
-            if not undo:
+            if undo:
+                store.change_account(tx, user_id, disabled_at=None)
+            else:
+                store.change_account(tx, user_id, disabled_at=tx.now, password=None)
                 store.end(tx, user_id, list(Kind))
             return user_id
 
@@ -176,18 +178,21 @@ class Accounts:
 
     # -- sessions
 
-    async def sign_in_by_link(self, link: str, former: str) -> str:
+    async def sign_in_by_link(self, link: str, address: str, former: str) -> str:
         """Use up a one-time link; return the secret of a new session, which takes the former one's place."""
+        shown = _hash(link)
+        row = await self._db.read(lambda tx: store.holder(tx, shown))
+        if row is None or row.kind != Kind.LINK:  # a right one is never refused, and a wrong one keeps no writer busy
+            await self._rates.spend(rates.STRANGER, address)
+            raise _used()
 
         def use(tx: Tx) -> Any:  # noqa: ANN401 -- a credential with its account
-            row = store.take(tx, _hash(link), Kind.LINK)
+            row = store.take(tx, shown, Kind.LINK)
             if row is None:
-                told = "This sign-in link has been used, or has run out. Ask whoever runs HuleEdu for a new one."
-                raise Unauthenticated(told, code="LINK_UNUSABLE")
+                raise _used()
             return row
 
-        secret = _secret()
-        return await self._open(secret, former, lambda tx: (use(tx), _hash(link)))
+        return await self._open(_secret(), former, lambda tx: (use(tx), shown))
 
     async def sign_in_by_password(self, email: str, password: str, address: str, former: str) -> str:
         """Return the secret of a new session. Whether there is such an account can be told from nothing."""
@@ -227,7 +232,8 @@ class Accounts:
                 told = "Give your present password too. If you have forgotten it, sign in by a one-time link."
                 raise Forbidden(told, code="CURRENT_PASSWORD_NEEDED")
             if not await self._right(session.password, current, teacher.email, address):
-                raise Forbidden("The present password is not right.", code="WRONG_PASSWORD")
+                told = "The present password is not right. Type it again; if you have forgotten it, sign in by a link."
+                raise Forbidden(told, code="WRONG_PASSWORD")
         chosen = await self._hashed(password)
 
         def change(tx: Tx) -> None:
@@ -317,8 +323,14 @@ def _in_force(row: Any) -> Any:  # noqa: ANN401 -- a credential with its account
     return row
 
 
+def _used() -> Unauthenticated:
+    told = "This sign-in link has been used, or has run out. Ask whoever runs HuleEdu for a new one."
+    return Unauthenticated(told, code="LINK_UNUSABLE")
+
+
 def _wrong() -> Unauthenticated:
-    return Unauthenticated("The address or the password is not right.", code="SIGN_IN_FAILED")
+    told = "The address or the password is not right. Try again, or ask for a sign-in link."
+    return Unauthenticated(told, code="SIGN_IN_FAILED")
 
 
 def _require(row: Any, email: str) -> Any:  # noqa: ANN401 -- a row of account

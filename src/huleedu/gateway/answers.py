@@ -119,7 +119,8 @@ class Upload:
 
 def _same(row: Any, body_hash: str) -> Answer:  # noqa: ANN401 -- a row of idempotency
     if row.body_hash != body_hash:
-        raise Unprocessable("This Idempotency-Key was used for another request; use a new one.", code="KEY_REUSED")
+        told = "This Idempotency-Key was used for something else, or for what is deleted. Use a new one."
+        raise Unprocessable(told, code="KEY_REUSED")
     answer: Answer = json.loads(row.answer)
     return answer
 

@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
 from huleedu.gateway.headers import Headers
-from huleedu.gateway.page import Page, described
+from huleedu.gateway.page import PageFiles, described
 from huleedu.gateway.routes import account, batches, essays, frames, pipelines, results, session
 from huleedu.platform.errors import TooLarge
 from huleedu.platform.http import Bound, answer_problems, problem_response
@@ -43,7 +43,7 @@ def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live)
     app.add_middleware(BodyLimit)
     app.add_middleware(Bound, service="gateway", trusted=False)
     app.add_middleware(Headers, access=access)
-    app.router.default = Page()
+    app.router.default = PageFiles()
 
     @app.get("/healthz", tags=["operation"])
     async def alive() -> dict[str, str]:

@@ -27,38 +27,55 @@ CELL_CHARACTERS = 32_767
 SHEET_ROWS = 1_048_575
 """What Excel holds; what is beyond is cut off."""
 NAME_CHARACTERS = 80
+PART = re.compile(r"[^;,\t\r\n]+")
+"""What may become a cell of its own in a spreadsheet that takes another sign for the separator."""
 LIKED = re.compile(r"(?:^|,)\s*(en|sv)\b[\w-]*(?:\s*;\s*q\s*=\s*([01](?:\.\d*)?))?")
 """One of our languages in an Accept-Language header, and how well it is liked."""
 WORDS: dict[str, tuple[str, str]] = {
-    "essays": ("Essays", "Texter"),
-    "corrections": ("Corrections", "Rättningar"),
-    "file": ("Essay", "Text"),
-    "state": ("State", "Läge"),
+    "essays": ("Essays", "Uppsatser"),
+    "remarks": ("Remarks", "Anmärkningar"),
+    "file": ("Essay", "Uppsats"),
+    "state": ("Status", "Status"),
     "reason": ("Reason", "Orsak"),
     "position": ("Position (characters)", "Position (tecken)"),
-    "original": ("Original", "I texten"),
+    "original": ("Original", "Original"),
     "suggestion": ("Suggestion", "Förslag"),
     "kind": ("Kind", "Slag"),
     "why": ("Why", "Varför"),
     "confidence": ("Confidence (0 to 1)", "Säkerhet (0 till 1)"),
-    "leave_out": ("(leave out)", "(stryk)"),
-    EssayStatus.ACCEPTED: ("not assessed", "inte bedömd"),
-    EssayStatus.PROCESSING: ("being assessed", "bedöms"),
-    EssayStatus.COMPLETED: ("assessed", "bedömd"),
-    EssayStatus.FAILED: ("failed", "misslyckades"),
-    EssayStatus.CANCELLED: ("cancelled", "avbruten"),
-    CorrectionKind.SPELLING: ("spelling", "stavning"),
-    CorrectionKind.GRAMMAR: ("grammar", "grammatik"),
-    CorrectionKind.STYLE: ("style", "stil"),
+    "leave_out": ("(leave it out)", "(ta bort det)"),
+    EssayStatus.ACCEPTED: ("Uploaded", "Uppladdad"),
+    EssayStatus.PROCESSING: ("In progress", "Pågår"),
+    EssayStatus.COMPLETED: ("Done", "Klar"),
+    EssayStatus.FAILED: ("Failed", "Misslyckades"),
+    EssayStatus.CANCELLED: ("Stopped", "Stoppat"),
+    CorrectionKind.SPELLING: ("Spelling", "Stavning"),
+    CorrectionKind.GRAMMAR: ("Grammar", "Grammatik"),
+    CorrectionKind.STYLE: ("Style", "Stil"),
+    "DEADLINE": (
+        "This essay waited too long for its turn. Try again what failed.",
+        "Uppsatsen fick vänta för länge på sin tur. Försök igen med det som misslyckades.",
+    ),
+    "PHASE_TIMEOUT": (
+        "Checking this essay took too long. Try again; if it stays so, split the text or tell your IT.",
+        (
+            "Det tog för lång tid att granska uppsatsen. Försök igen; om det inte hjälper, dela upp texten eller "
+            "säg till er it-avdelning."
+        ),
+    ),
+    "PHASE_CRASHED": (
+        "The check broke down on this essay. Try again; if it stays so, tell your IT.",
+        "Granskningen av uppsatsen avbröts av ett fel. Försök igen; om det inte hjälper, säg till er it-avdelning.",
+    ),
+    "PHASE_FAILED": (
+        "This essay could not be checked because of a fault in HuleEdu. Tell your IT; the other essays go on.",
+        (
+            "Uppsatsen kunde inte granskas på grund av ett fel i HuleEdu. Säg till er it-avdelning; de andra "
+            "uppsatserna granskas ändå."
+        ),
+    ),
 }
-"""In English and in Swedish."""
-SWEDISH_REASONS = {
-    "DEADLINE": "Texten väntade för länge på sin tur. Starta bedömningen igen.",
-    "PHASE_TIMEOUT": "Det tog för lång tid att bedöma texten.",
-    "PHASE_CRASHED": "Programmet som bedömde texten avbröts flera gånger.",
-    "PHASE_FAILED": "Texten kunde inte bedömas på grund av ett fel i den här delen.",
-}
-"""What is told in English, by its code."""
+"""In English and in Swedish, as on the page: a test compares them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,7 @@ def results_csv(views: Sequence[EssayView], language: Language) -> bytes:
 def results_xlsx(checked: Sequence[tuple[EssayView, bytes]], language: Language) -> bytes:
     """Return the measures of a class's essays and what their spell checks, each a result as JSON, found in them."""
     found = ((view.file_name, SpellcheckResultV1.model_validate_json(blob)) for view, blob in checked if blob)
-    return as_xlsx(_essays([view for view, _ in checked], language), _corrections(found, language))
+    return as_xlsx(_essays([view for view, _ in checked], language), _remarks(found, language))
 
 
 def as_csv(head: Iterable[str], rows: Iterable[Sequence[Cell]], language: Language) -> bytes:
@@ -141,8 +158,8 @@ def _essays(views: Sequence[EssayView], language: Language) -> Table:
     return Table(word("essays", language), [*told, *columns.values()], rows)
 
 
-def _corrections(found: Iterable[tuple[str, SpellcheckResultV1]], language: Language) -> Table:
-    """Return a row for each correction of each essay, given by its file's name. Positions begin at 1."""
+def _remarks(found: Iterable[tuple[str, SpellcheckResultV1]], language: Language) -> Table:
+    """Return a row for each remark on each essay, given by its file's name. Positions begin at 1."""
     widths = {"file": 36, "position": 12, "original": 24, "suggestion": 24, "kind": 12, "why": 60}
     columns = [Column(word(name, language), width) for name, width in widths.items()]
     rows = (
@@ -158,7 +175,7 @@ def _corrections(found: Iterable[tuple[str, SpellcheckResultV1]], language: Lang
         for file_name, result in found
         for one in result.corrections
     )
-    return Table(word("corrections", language), [*columns, Column(word("confidence", language), 12, 2)], rows)
+    return Table(word("remarks", language), [*columns, Column(word("confidence", language), 12, 2)], rows)
 
 
 def attachment(title: str | None, extension: str) -> str:
@@ -193,7 +210,7 @@ def _reason(error: EssayError | None, language: Language) -> str | None:
     """Return why an essay could not be assessed; what has no word of ours is said as it was told."""
     if error is None:
         return None
-    return SWEDISH_REASONS.get(error.code, error.detail) if language is Language.SV else error.detail
+    return word(error.code, language) if error.code in WORDS else error.detail
 
 
 def _figures(view: EssayView) -> dict[str, float]:
@@ -202,9 +219,10 @@ def _figures(view: EssayView) -> dict[str, float]:
 
 
 def _text(cell: Cell, point: str) -> str:
-    """Return a cell as it stands in a file: numbers in the reader's manner, texts so that none is a formula."""
+    """Return a cell as it stands in a file: numbers in the reader's manner, texts so that no part is a formula."""
     if isinstance(cell, str):
-        return f"'{cell}" if formula(cell) else cell
+        # A quotation mark is passed over: once a row is cut in the wrong places, it may be taken for that of the file.
+        return PART.sub(lambda part: "'" * formula(part[0].replace('"', "")) + part[0], cell)
     if cell is None:
         return ""
     return str(int(cell)) if float(cell).is_integer() else str(cell).replace(".", point)

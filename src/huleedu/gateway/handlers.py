@@ -20,7 +20,15 @@ from huleedu.contracts.batch import (
     ClientBatchPipelineRequestV1,
     ProcessingPipelineState,
 )
-from huleedu.contracts.essay import EssayDetail, EssayResultIds, EssayView, RefusalCode, StoredEssay, UploadItem
+from huleedu.contracts.essay import (
+    UPLOAD_SECONDS,
+    EssayDetail,
+    EssayResultIds,
+    EssayView,
+    RefusalCode,
+    StoredEssay,
+    UploadItem,
+)
 from huleedu.contracts.phase import PhaseName
 from huleedu.gateway import exports, store
 from huleedu.gateway.answers import Answers, Asked
@@ -38,7 +46,8 @@ if TYPE_CHECKING:
     from huleedu.platform.app import Platform
     from huleedu.platform.db import Tx
 
-UPLOAD_SECONDS = 600.0
+BATCHES = "batches"
+"""The route of new batches, whose answers are kept before there is a batch to keep them by."""
 KEPT = timedelta(hours=24)
 """How long an answer is kept for a request that is sent again."""
 FORGET_SECONDS = 3600.0
@@ -65,7 +74,7 @@ class Gateway:
         """Register a batch. Under an idempotency key, the same request again means the same batch."""
         batch_id = str(new_id())
         answer = {"batch_id": batch_id, "status": BatchClientStatus.PENDING_CONTENT.value}
-        asked = Asked(teacher.user_id, "batches", key)
+        asked = Asked(teacher.user_id, BATCHES, key)
         answer = await self._answers.once(asked, draft.model_dump_json(), lambda _tx, _id: answer)
         registration = BatchRegistrationRequestV1(
             batch_id=answer["batch_id"], teacher_name=teacher.name, user_id=teacher.user_id, **draft.model_dump()
@@ -103,8 +112,16 @@ class Gateway:
 
     async def erase(self, teacher: Teacher, batch_id: str) -> bool:
         """Erase a batch; return whether it is gone everywhere."""
+
+        def forget(tx: Tx) -> None:
+            store.erase_answers(tx, teacher.user_id, batch_id)
+            store.use_up(tx, teacher.user_id, BATCHES, batch_id)
+
+        with suppress(NotFound):  # it is asked again whether all is gone
+            if (await self._owned(teacher, batch_id)).status is not BatchClientStatus.PROCESSING:
+                await self._db.write(forget)  # before: who dies in between has kept nothing
         told = await self._orchestrator.ask("DELETE", f"/internal/v1/batches/{batch_id}")
-        await self._db.write(lambda tx: store.erase_answers(tx, teacher.user_id, batch_id))
+        await self._db.write(forget)  # and after, what was answered meanwhile
         return bool(told["erased"])
 
     # -- essays

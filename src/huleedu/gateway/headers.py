@@ -25,7 +25,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 TLS_ONLY = "max-age=31536000"
-KEPT, NOT_KEPT = "private, no-cache", "no-store"
+REVALIDATED, NOT_KEPT = "private, no-cache", "no-store"
 """An answer that can be asked for again by its ETag is kept by the browser for that; any other is not kept at all."""
 
 
@@ -47,7 +47,7 @@ class Headers:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", KEPT if "etag" in headers else NOT_KEPT)
+                headers.setdefault("Cache-Control", REVALIDATED if "etag" in headers else NOT_KEPT)
                 if secure:
                     headers.setdefault("Strict-Transport-Security", TLS_ONLY)
             await send(message)

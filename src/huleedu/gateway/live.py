@@ -264,6 +264,7 @@ async def _hello(websocket: WebSocket) -> tuple[str | None, str]:
     cursor, ticket = frame.get("cursor"), frame.get("ticket", "")
     if frame.get("event") != "hello" or not isinstance(cursor, str | None) or not isinstance(ticket, str):
         raise ValueError("the first frame is no hello")
+    f"{cursor}{ticket}".encode()  # half a character, which JSON can say, is a ValueError too
     return cursor, ticket
 
 

@@ -29,7 +29,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """For files that have a hash of what is in them in their names."""
 
 
-class Page(StaticFiles):
+class PageFiles(StaticFiles):
     """Serves the page's files; every address of the page's own is answered with the page, which shows what is there."""
 
     def __init__(self, folder: Path = FOLDER) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 TEACHER = RateLimitItemPerMinute(3_000, namespace="teacher")
 """Requests: a program that asks for a status 20 times a second may, and one machine answers many times as many."""
 STRANGER = RateLimitItemPerMinute(300, namespace="stranger")
-"""Requests without a valid credential, by address; signing in is not among them, so nobody is kept from that."""
+"""Requests without a valid credential, by address, links among them; who has one in force is never kept out."""
 ACCOUNT = RateLimitItemPerMinute(5, 15, namespace="account")
 """Wrong passwords for one account, and below from one address, in 15 minutes: as OWASP's advice on sign-in has it."""
 ADDRESS = RateLimitItemPerMinute(30, 15, namespace="address")

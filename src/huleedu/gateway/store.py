@@ -148,6 +148,13 @@ def erase_answers(tx: Tx, user_id: str, batch_id: str, mentioned: str = "") -> N
     tx.execute(delete(idempotency).where(about, idempotency.c.answer.contains(mentioned, autoescape=True)))
 
 
+def use_up(tx: Tx, user_id: str, route: str, mentioned: str) -> None:
+    """Erase an answer and what was asked, but for the key: asked again, it is not done again."""
+    about = (idempotency.c.user_id == user_id) & (idempotency.c.route == route)
+    naming = about & idempotency.c.answer.contains(mentioned, autoescape=True)
+    tx.execute(update(idempotency).where(naming).values(body_hash="", answer=""))
+
+
 def _under(asked: Asked) -> ColumnElement[bool]:
     there = idempotency.c
     return (there.user_id == asked.user_id) & (there.route == asked.route) & (there.key == asked.key)

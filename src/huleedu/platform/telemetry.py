@@ -45,10 +45,10 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "alembic", "stamina"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Below this it quotes each live connection's headers and frames: credentials, and what pupils wrote.
-    logging.getLogger("uvicorn.error").setLevel(max(logging.INFO, root.level))
+    # Below this uvicorn tells the address of each live connection, then quotes its headers and frames: credentials,
+    # and what pupils wrote.
+    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "uvicorn.error", "alembic", "stamina"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
 def add_context(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -12,6 +12,11 @@ export class Problem extends Error {
   ) {
     super(detail)
   }
+
+  /** What was asked for is not there, or not any more: asking again is no use. */
+  get gone(): boolean {
+    return this.status === 404 || this.status === 410
+  }
 }
 
 /** The server cannot be reached: not its answer, but that there is none. */

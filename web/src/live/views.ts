@@ -3,6 +3,7 @@ import { computed, onScopeDispose, shallowRef, watch, type Ref } from 'vue'
 
 import { api, ask, Problem } from '@/api/client'
 import type { BatchClientStatus, BatchStatus, EssayView } from '@/api/schema'
+import { me } from '@/session'
 
 import { live } from './here'
 import type { FeedFrame, Listener } from './live'
@@ -24,17 +25,22 @@ export interface List<T> extends View<T[]> {
   more(): Promise<void>
 }
 
-const held = new Map<string, { source: Source; users: number }>()
+const held = new Map<string, { source: Source; users: number; ending?: ReturnType<typeof setTimeout> }>()
+const LINGER_MS = 5000 // the last user goes before the first of the next page comes
 
-/** The source of this name, made if nothing on the page uses it yet, ended with its last user. */
-function shared(name: string, make: () => Source): Source {
+/** This teacher's source of this name, made if nothing uses it yet, ended a while after its last user. */
+function shared(what: string, make: () => Source): Source {
+  const name = `${me.value?.email ?? ''} ${what}`
   const mine = held.get(name) ?? { source: make(), users: 0 }
   held.set(name, mine)
   mine.users++
+  clearTimeout(mine.ending)
   onScopeDispose(() => {
     if (--mine.users) return
-    held.delete(name)
-    mine.source.end()
+    mine.ending = setTimeout(() => {
+      held.delete(name)
+      mine.source.end()
+    }, LINGER_MS)
   })
   return mine.source
 }

@@ -1,5 +1,5 @@
 /** Upload many files: in portions, each file with an outcome of its own, and again what did not come through. */
-import { computed, reactive, ref, type ComputedRef, type Ref } from 'vue'
+import { computed, reactive, ref, shallowRef, type ComputedRef, type Ref } from 'vue'
 
 import { onceKey, Problem, upload } from '@/api/client'
 import type { UploadItem } from '@/api/schema'
@@ -85,6 +85,8 @@ async function readable(file: File): Promise<boolean> {
 
 export interface Upload {
   readonly files: readonly Chosen[]
+  /** Those that are still of interest: what is stored is only counted once its upload is over. */
+  readonly listed: ComputedRef<Chosen[]>
   /** Bytes that have left and bytes there are, of the files that are sent. */
   readonly bytes: ComputedRef<{ left: number; all: number }>
   readonly running: Ref<boolean>
@@ -96,14 +98,20 @@ export interface Upload {
   send(batchId: string): Promise<Outcome[] | null>
 }
 
-/** One list of files on its way to one batch. */
-export function useUpload(through: Send = upload): Upload {
-  const files = reactive<Chosen[]>([])
+/** What was last sent to each batch: a refusal is told for as long as its list has it, also when a page is opened anew. */
+const lists = new Map<string, Chosen[]>()
+let counted = 0
+
+/** One list of files on its way to one batch; a batch that is there already may have refusals from before. */
+export function useUpload(to: string | null = null, through: Send = upload): Upload {
+  const files = reactive((to && lists.get(to)?.filter(({ state }) => state === 'refused')) || [])
+  if (to) lists.set(to, files)
   const running = ref(false)
   const problem = ref<Problem | null>(null)
   const inFlight = ref(0)
+  const folded = shallowRef<ReadonlySet<Chosen>>(new Set())
+  const listed = computed(() => files.filter((chosen) => !folded.value.has(chosen)))
   let queue: Portion[] = []
-  let counted = 0
 
   const bytes = computed(() => {
     const sent = files.filter((chosen) => chosen.file.size <= MAX_FILE_BYTES)
@@ -151,6 +159,7 @@ export function useUpload(through: Send = upload): Upload {
     if (running.value) return null
     running.value = true
     problem.value = null
+    lists.set(batchId, files)
     try {
       queue = await line()
       for (let next = queue[0]; next; next = queue[0]) {
@@ -163,10 +172,11 @@ export function useUpload(through: Send = upload): Upload {
       return null
     } finally {
       running.value = false
+      folded.value = new Set(files.filter(({ state }) => state === 'stored'))
     }
   }
 
-  return { files, bytes, running, problem, add, remove, send }
+  return { files, listed, bytes, running, problem, add, remove, send }
 }
 
 function total(files: readonly Chosen[]): number {

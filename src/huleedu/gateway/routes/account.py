@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
-from fastapi import Request as Asked
+from starlette.requests import HTTPConnection
 
 from huleedu.contracts.envelope import Fact, Request
 from huleedu.gateway.access import address
 from huleedu.gateway.accounts import TICKET, Accounts
-from huleedu.gateway.routes.common import Asking, Me, SignedIn, problems
+from huleedu.gateway.routes.common import Asking, Me, SignedIn, Typed, problems
 
 
 class NewPassword(Request):
     """A password to be set, with the present one if there is one and no link was just used."""
 
-    current: str | None = None
-    password: str
+    current: Typed | None = None
+    password: Typed
 
 
 class Ticket(Fact):
@@ -34,8 +34,8 @@ def routes(accounts: Accounts) -> APIRouter:
         return Me.of(teacher)
 
     @router.put("/me/password", status_code=204, responses=problems(422))
-    async def set_password(teacher: SignedIn, asked: Asked, given: NewPassword) -> Response:
-        await accounts.set_password(teacher, given.current, given.password, address(asked))
+    async def set_password(teacher: SignedIn, connection: HTTPConnection, given: NewPassword) -> Response:
+        await accounts.set_password(teacher, given.current, given.password, address(connection))
         return Response(status_code=204)
 
     @router.post("/live/ticket", status_code=201, responses=problems())

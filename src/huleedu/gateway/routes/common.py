@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from huleedu.contracts.envelope import Fact
 from huleedu.gateway.accounts import Kind, Teacher
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from huleedu.gateway.access import Access
 
 T = TypeVar("T")
+Typed = Annotated[str, Field(max_length=1_000)]
+"""A password as it was typed, fit or not. A limit on what is sent also lets pydantic refuse half a character."""
 
 
 class ProblemDetails(BaseModel):

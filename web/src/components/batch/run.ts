@@ -62,6 +62,12 @@ export function possible(batch: BatchStatus): Possible {
   }
 }
 
+/** Whether an essay that is done has nothing of one of the phases, which was ended before it came to it. */
+export function partly(essay: EssayView, batch: BatchStatus): boolean {
+  const done = essay.status === 'completed' && batch.status !== 'processing'
+  return done && phasesOf(batch).some(({ name }) => !essay.metrics?.[name])
+}
+
 const UNKNOWN = 0.3 // of the words: in the wrong language two of three, in the weakest of the sample class one of eight
 
 /** Whether most essays are hardly in the language of the class, so many of their words are unknown. */

@@ -1,5 +1,5 @@
 /** The remarks of an essay as they are read: those shown, the current one, and the way from one to the next. */
-import { computed, nextTick, shallowRef, type Ref } from 'vue'
+import { computed, nextTick, shallowRef, watch, type Ref } from 'vue'
 
 import type { CorrectionKind, EssayDetail } from '@/api/schema'
 
@@ -18,6 +18,12 @@ export function useRemarks(detail: Readonly<Ref<EssayDetail | null>>) {
     return Object.fromEntries(KINDS.map((kind) => [kind, of(kind)])) as Record<CorrectionKind, number>
   })
   const current = shallowRef<number | null>(null)
+  watch(
+    () => detail.value?.essay_id,
+    () => {
+      current.value = null
+    },
+  )
 
   function choose(remark: Remark): void {
     current.value = remark.number

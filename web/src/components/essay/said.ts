@@ -1,4 +1,4 @@
-/** A remark in words. */
+/** A remark in words, and why there is none. */
 import { useI18n } from 'vue-i18n'
 
 import type { Correction, Language } from '@/api/schema'
@@ -30,4 +30,11 @@ export function because(remark: Correction, language: Language): { said: string;
   const key = `why.${remark.rule.replace(':', '.')}`
   if (locale.value === language || !te(key, 'en')) return { said: remark.message, lang: language }
   return { said: t(key, { word: visible(remark.original), right: visible(remark.replacement ?? '') }) }
+}
+
+/** Return why an essay could not be checked and what to do, always in the reader's language: by its code. */
+export function reason(code: string): string {
+  const { t, te } = i18n.global
+  const key = `batch.error.${code}`
+  return t(te(key, 'en') ? key : 'batch.error.FAILED')
 }

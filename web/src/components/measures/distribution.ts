@@ -41,7 +41,7 @@ export function summary(figures: readonly number[]): Summary | null {
   return { count: sorted.length, min, q1, median, q3, max } as Summary
 }
 
-/** Return the stretch that a drawing shows: a bit more than the figures take, ten steps more where they are all equal. */
+/** Return the stretch that dots take: a bit more than their figures, ten steps more where they are all equal. */
 export function stretch({ min, max }: Summary, decimals: number): [number, number] {
   const pad = (max - min) * 0.06 || 10 ** (1 - decimals)
   return [min === max && min >= 0 ? Math.max(0, min - pad) : min - pad, max + pad]
@@ -61,6 +61,14 @@ function step(width: number, most: number, least: number): number {
   const rough = Math.max(width / most, least)
   const power = 10 ** Math.floor(Math.log10(rough))
   return [1, 2, 5, 10].map((times) => times * power).find((wide) => wide >= rough * (1 - 1e-9)) ?? rough
+}
+
+/** Return the round figures of an axis, at most six: no finer than the measure counts. */
+export function ticks([from, to]: readonly [number, number], decimals: number): number[] {
+  const wide = step(to - from, 5, 10 ** -decimals)
+  const first = Math.ceil(from / wide - 1e-9)
+  const last = Math.floor(to / wide + 1e-9)
+  return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * wide)
 }
 
 /** Cut the range of the figures into equal bins with round borders; the upper border belongs to the next bin. */

@@ -27,6 +27,8 @@ const FIRST_SHOWN = new Set([
 export const STATUSES: readonly EssayStatus[] = ['accepted', 'processing', 'completed', 'failed', 'cancelled']
 
 interface Chosen {
+  /** The class that was looked at last: what was sought there is not what is sought in another. */
+  batchId: string
   find: string
   status: EssayStatus | null
   sorting: SortingState
@@ -35,6 +37,7 @@ interface Chosen {
 
 /** What the teacher has chosen; it is still so when the page is opened again. */
 export const chosen = reactive<Chosen>({
+  batchId: '',
   find: '',
   status: null,
   sorting: [],
@@ -78,7 +81,8 @@ function next<T>(updater: Updater<T>, old: T): T {
   return typeof updater === 'function' ? (updater as (old: T) => T)(old) : updater
 }
 
-export function useResults(essays: Readonly<Ref<readonly EssayView[]>>) {
+export function useResults(batchId: string, essays: Readonly<Ref<readonly EssayView[]>>) {
+  if (batchId !== chosen.batchId) Object.assign(chosen, { batchId, find: '', status: null })
   const data = computed(() => fitting(essays.value, chosen.find, chosen.status))
   return useTable({
     features,
@@ -94,6 +98,13 @@ export function useResults(essays: Readonly<Ref<readonly EssayView[]>>) {
       chosen.visible = next(updater, chosen.visible)
     },
   })
+}
+
+/** Return the essays in the order in which the teacher saw them: as the table has them, if it was of this class. */
+export function useOrder(batchId: string, essays: Readonly<Ref<readonly EssayView[]>>) {
+  if (batchId !== chosen.batchId) return essays
+  const table = useResults(batchId, essays)
+  return computed(() => table.getRowModel().rows.map((row) => row.original))
 }
 
 export type ResultsTable = ReturnType<typeof useResults>
