@@ -225,3 +225,19 @@ async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_befor
     while not await db.read(said):
         pass
     assert await db.read(said) == ["slow", "quick"]
+
+
+async def test_of_the_processes_on_a_database_one_is_elected_until_it_ends_or_falls_silent(
+    db: Db, url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "RETIRED", "SET idle_session_timeout = '100ms'")
+    other = PostgresDb(url, clock)
+    await other.start()
+    assert await db.elected("relay")
+    assert (await other.elected("relay"), await other.elected("another")) == (False, True)
+    assert await db.elected("relay"), "as long as it asks"
+    while not await other.elected("relay"):
+        """The first says nothing any more."""
+    await other.close()
+    while not await db.elected("relay"):
+        """Its own session was ended: it begins anew."""
