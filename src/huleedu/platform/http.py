@@ -273,7 +273,9 @@ class Peer:
         sent_along = {**bound_here, **sent.get("headers", {})}
         # As bytes, since some came from outside, where a header may hold any.
         headers = {name: str(value).encode("latin-1") for name, value in sent_along.items() if value}
-        timeout = httpx2.Timeout(sent["timeout"], connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+        soon = min(CONNECT_SECONDS, sent["timeout"] / 3)
+        # The client has no time-out for the whole: two that end at the same moment may lose each other's cancellation.
+        timeout = httpx2.Timeout(None, connect=soon, pool=soon)
         try:
             async with asyncio.timeout(sent["timeout"]):  # the client's own does not reach into this process
                 response = await way.client.request(method, path, **{**sent, "headers": headers, "timeout": timeout})
