@@ -28,7 +28,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(engine: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:  # noqa: ARG001 -- one for each
     async with inhabited(tmp_path_factory.mktemp("gateway"), without=["phases"]) as house:
         yield house
 

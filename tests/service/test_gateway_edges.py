@@ -27,7 +27,7 @@ IDS = ["x%3Fy", "%2e%2e", "pipeline-states%3Fafter=", "x%23y", "%0d%0a", "%00", 
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(engine: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:  # noqa: ARG001 -- one for each
     async with inhabited(tmp_path_factory.mktemp("edges"), without=["phases"]) as house:
         yield house
 

@@ -118,7 +118,7 @@ class Scene:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+async def opened(engine: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:  # noqa: ARG001 -- one for each
     directory, backplane, clock = tmp_path_factory.mktemp("live"), Unruly(), Paced()
     async with inhabited(directory, without=["phases"], clock=clock, backplane=backplane) as house:
         socket = serve._bind("127.0.0.1", 0)

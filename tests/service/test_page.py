@@ -20,7 +20,7 @@ SCRIPT = "/assets/index-B1a2c3.js"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(engine: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:  # noqa: ARG001 -- one for each
     async with inhabited(tmp_path_factory.mktemp("page"), without=["phases"]) as house:
         yield house
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 WRITERS, READERS = 4, 4
 """Connections of a process; one more listens. A server of 100 connections is enough for ten processes."""
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection of one's own may end by; the last if it is closed in the very moment in which it is used."""
 CHANNEL = "huleedu"
 FLOOR_SECONDS = 0.25
 CONNECT_SECONDS = 5.0
@@ -175,7 +177,7 @@ class PostgresDb(Db):
                 self._office = await self._connect()
                 await self._office.execute(RETIRED)
             return bool(await self._office.fetchval(ELECT, office))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except LOST:
             return False
 
     async def _listen(self) -> None:
@@ -183,7 +185,7 @@ class PostgresDb(Db):
         connection = None
         try:
             while True:
-                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with suppress(*LOST):
                     if connection is None or connection.is_closed():
                         connection = await self._connect()
                         await connection.add_listener(CHANNEL, self._hear)
