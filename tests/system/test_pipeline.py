@@ -132,10 +132,12 @@ async def test_everything_is_said_by_whom_the_table_names_and_tells_nothing_of_a
     files = parts(essay(f"I am {CANARY}. " * 4), essay(), CANARY, name=CANARY)
     told = await anna.ask("POST", f"/batches/{batch_id}/essays", 201, files=files)
     await anna.ask("DELETE", f"/batches/{batch_id}/essays/{told['items'][1]['essay_id']}", 204)
+    await anna.ask("POST", f"/batches/{batch_id}/essays", 201, files=parts(*(essay(LONG) for _ in range(ESSAYS))))
     run_id = await anna.start(batch_id)
+    await anna.until(batch_id, lambda found: found["status"] == "processing")
+    await anna.ask("POST", f"/batches/{batch_id}/cancel", 202, json={"run_id": run_id})
     await anna.ended(batch_id, run_id)
     retry = (await anna.ask("POST", f"/batches/{batch_id}/retry", 202))["run_id"]
-    await anna.ask("POST", f"/batches/{batch_id}/cancel", 202, json={"run_id": retry})
     await anna.ended(batch_id, retry)
     envelopes = await said(house, batch_id)
     assert CANARY not in json.dumps(envelopes)
