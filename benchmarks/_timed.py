@@ -1,4 +1,4 @@
-"""The database with its commits timed, and the embedded platform on it."""
+"""The database with its commits timed, and the platform on it."""
 
 import gc
 import tempfile
@@ -14,7 +14,7 @@ from typing_extensions import override
 from huleedu.platform.app import Platform
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db.sqlite import SqliteDb
-from huleedu.platform.embedded import DATABASE, opened
+from huleedu.platform.installation import DATABASE, opened
 from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.settings import Settings
 
@@ -38,7 +38,7 @@ class Timed(SqliteDb):
 
 @asynccontextmanager
 async def platform() -> AsyncIterator[tuple[Platform, Timed]]:
-    """Open the embedded platform on an empty data directory."""
+    """Open the platform on an empty data directory."""
     with tempfile.TemporaryDirectory() as directory:
         async with opened(Settings(data_dir=Path(directory))) as whole:
             timed = Timed(Path(directory) / DATABASE)

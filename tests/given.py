@@ -138,7 +138,7 @@ async def database(directory: Path, clock: Clock, wrap: Callable[[Db], Db] = lam
 
 @asynccontextmanager
 async def opened(directory: Path, clock: Clock, wrap: Callable[[Db], Db] = lambda db: db) -> AsyncIterator[Platform]:
-    """Open the embedded platform on this directory."""
+    """Open the platform on this directory."""
     backplane = MemoryBackplane("test")
     await backplane.start()
     blobs = FileBlobs(directory / "blobs")

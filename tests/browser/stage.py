@@ -11,7 +11,7 @@ from typing import Any, Literal
 import httpx2
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from huleedu.platform.embedded import CONTROL
+from huleedu.platform.installation import CONTROL
 from tests.acceptance.served import Served
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from sqlalchemy import create_engine
 
 import huleedu.services  # noqa: F401 -- names every table
 from huleedu.platform.db import metadata
-from huleedu.platform.embedded import DATABASE
 from huleedu.platform.errors import Usage
+from huleedu.platform.installation import DATABASE
 from huleedu.platform.migrate import migrate
 
 HULEEDU = Path(sys.executable).with_name("huleedu")

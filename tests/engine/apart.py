@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from huleedu.contracts.messages import MESSAGES
 from huleedu.orchestrator import store as orchestrator
-from huleedu.platform.embedded import opened
+from huleedu.platform.installation import opened
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER
 from tests.acceptance.served import Served

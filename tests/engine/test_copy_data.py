@@ -17,8 +17,8 @@ from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import PhaseName, PhaseWorkRequestedV1
 from huleedu.lifecycle.store import essay_phase
 from huleedu.platform.db import metadata
-from huleedu.platform.embedded import locked, prepare
 from huleedu.platform.errors import Usage
+from huleedu.platform.installation import locked, prepare
 from huleedu.platform.log import store
 from huleedu.platform.settings import Settings
 from tests.engine.whole import second_engine

@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from huleedu.cli.doctor import diagnose
 from huleedu.contracts.messages import MESSAGES
 from huleedu.platform.blobs.s3 import S3Blobs
-from huleedu.platform.embedded import prepare
+from huleedu.platform.installation import prepare
 from huleedu.platform.log.kafka import Cluster, create_topics
 from huleedu.platform.settings import Settings
 from tests.engine.whole import second_engine

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from huleedu.cli import assess
 from huleedu.gateway import store
 from huleedu.platform.db import Tx
-from huleedu.platform.embedded import CONTROL, locked
+from huleedu.platform.installation import CONTROL, locked
 from huleedu.platform.log.delivery import describe
 from tests.system.house import House, Teacher, essay, inhabited
 

@@ -3,20 +3,23 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huleedu.contracts.batch import BatchErasureReportedV1
+from huleedu.contracts.envelope import Event, EventEnvelope
 from huleedu.contracts.messages import TOPICS
+from huleedu.platform.db import Tx
 from huleedu.platform.log import store
 from huleedu.platform.log.runner import Runner
-from tests.given import DATABASES
+from tests.given import DATABASES, RestlessClock
 from tests.service.laws import LAWS, Law
 from tests.service.world import (
     CHANGED,
@@ -38,6 +41,30 @@ from tests.service.world import (
 async def test_law(law: Law, tmp_path: Path) -> None:
     async with world_at(tmp_path) as world:
         await law(world)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stretches"),
+    [(0.0, [64, 128, 256, 512, 40]), (0.001, [64, 32, *[16] * 56, 8]), (0.1, [64, 32, 16, 8, 4, 2, *[1] * 874])],
+)
+async def test_a_stretch_is_as_long_as_the_work_on_it_is_short(
+    seconds: float, stretches: list[int], tmp_path: Path
+) -> None:
+    clock, asked = RestlessClock(), []
+    async with world_at(tmp_path, clock) as world:
+
+        async def gather(envelopes: Sequence[EventEnvelope[Any]]) -> dict[str, object]:
+            asked.append(len(envelopes))
+            return {}
+
+        def work(_tx: Tx, _message: object) -> list[Event]:
+            clock.move(seconds)
+            return []
+
+        world.service = replace(world.service, on={CHANGED: work}, gather=gather)
+        await world.say(*events((CHANGED, X), range(1_000)))
+        await world.drain()
+    assert asked == stretches
 
 
 class Say(NamedTuple):

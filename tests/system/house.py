@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from huleedu.platform.app import Platform, connect, running
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import Clock
-from huleedu.platform.embedded import opened
+from huleedu.platform.installation import opened
 from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.service import Service
 from huleedu.platform.settings import Settings

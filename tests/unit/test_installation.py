@@ -12,8 +12,8 @@ from pydantic import SecretStr, ValidationError
 from huleedu.cli import backup_command
 from huleedu.gateway.access import loopback
 from huleedu.gateway.page import FOLDER
-from huleedu.platform.embedded import require_shared, wire
 from huleedu.platform.errors import Usage
+from huleedu.platform.installation import require_shared, wire
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx2
 
 from huleedu.platform.app import connect
-from huleedu.platform.embedded import BLOBS, CONTROL, DATABASE, Locked, locked, opened, prepare
 from huleedu.platform.errors import Problem, Usage
+from huleedu.platform.installation import BLOBS, CONTROL, DATABASE, Locked, locked, opened, prepare
 from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all
 

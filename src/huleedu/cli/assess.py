@@ -26,8 +26,8 @@ from huleedu.gateway.accounts import LOCAL
 from huleedu.gateway.exports import Cell, as_csv
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
-from huleedu.platform.embedded import opened
 from huleedu.platform.errors import Usage
+from huleedu.platform.installation import opened
 from huleedu.services import build_all
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from huleedu.platform.blobs import blob_id
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import insert, metadata
-from huleedu.platform.embedded import BLOBS, DATABASE, blobs_at, examine, locked
 from huleedu.platform.errors import Usage
+from huleedu.platform.installation import BLOBS, DATABASE, blobs_at, examine, locked
 from huleedu.platform.log.store import outbox, position
 from huleedu.platform.log.trim import INBOX_KEPT
 from huleedu.platform.migrate import is_current, postgres

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from huleedu import __version__
 from huleedu.cli.admin import installation
 from huleedu.platform import telemetry
-from huleedu.platform.embedded import DATABASE, examine
 from huleedu.platform.errors import Problem, Usage
+from huleedu.platform.installation import DATABASE, examine
 from huleedu.platform.settings import unread
 from huleedu.services import ROSTER
 

@@ -23,9 +23,9 @@ from huleedu.gateway.access import loopback
 from huleedu.gateway.accounts import LOCAL
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
-from huleedu.platform.embedded import CONTROL, opened, prepare, require_shared
 from huleedu.platform.errors import Problem, Retry, Usage
 from huleedu.platform.http import problem_response
+from huleedu.platform.installation import CONTROL, opened, prepare, require_shared
 from huleedu.platform.keys import write_private
 from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from huleedu.contracts.messages import MESSAGES
-from huleedu.platform.embedded import wire
+from huleedu.platform.installation import wire
 from huleedu.platform.service import Service
 from huleedu.platform.settings import Settings
 from huleedu.services import build_all

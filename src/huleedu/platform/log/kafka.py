@@ -3,10 +3,11 @@
 A relay brings the rows of the outbox to the broker and deletes them when the broker has them. One process is elected
 for that, to spare the others the work; two at once would do no harm. Each sends all rows that are left, in their
 order, so whichever sends a row first has sent, or has seen deleted because the broker has them, all before it of its
-key; the second copies fall to the readers' inbox. A consumer is one thread
-that owns librdkafka's handle, and a bounded queue between it and the runner. Where a group goes on is decided by its
-positions in the database alone: an assignment takes them, under a new fence, and starts reading there. The offsets
-that are committed to the broker are a hint for lag tools.
+key; the second copies fall to the readers' inbox.
+
+A consumer is one thread that owns librdkafka's handle, and a bounded queue between it and the runner. Where a group
+goes on is decided by its positions in the database alone: an assignment takes them, under a new fence, and starts
+reading there. The offsets that are committed to the broker are a hint for lag tools.
 """
 
 from __future__ import annotations
