@@ -158,7 +158,9 @@ async def latencies(log: type[EmbeddedLog]) -> list[float]:
             await asyncio.sleep(max(0.0, started + number / RATE - time.perf_counter()))
             await db.write(partial(say, number, 1))
         await folded(db, RATE * SECONDS)
-        return [handled[number] - moment for moment, number in db.committed if number in handled]
+        return [
+            handled[number] - moment for moment, number in db.committed if isinstance(number, int) and number in handled
+        ]
 
 
 async def main() -> None:
