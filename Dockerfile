@@ -3,6 +3,8 @@
 FROM node:20-bookworm-slim AS node
 
 FROM python:3.11-slim-bookworm AS build
+# No version is named: Debian keeps one of each package, the mended one.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 COPY --from=node /usr/local/bin/node /usr/local/bin/
 COPY --from=node /usr/local/lib/node_modules /usr/local/lib/node_modules

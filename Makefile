@@ -65,9 +65,11 @@ screens: setup ## every page as a picture, light and dark, wide and narrow, in b
 pictures: setup ## the pictures of docs/ again
 	$(BIN)/python -m tests.browser.screens --documents
 
-lint: setup ## ruff: rules and format
+lint: setup ## ruff: rules and format; hadolint; the schema of compose.yaml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 
 types: setup ## mypy --strict
 	$(BIN)/mypy

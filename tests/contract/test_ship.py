@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import pytest
 import yaml
 
+from huleedu.platform.migrate import examine_postgres, migrate_postgres
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER
+from tests.servers import ENGINE, Servers
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -87,6 +91,38 @@ def test_the_documented_command_makes_every_secret() -> None:
     (made,) = re.findall(r"for name in ([A-Z_ ]+); do", PAGE)
     assert set(made.split()) == set(REQUIRED.findall((ROOT / "compose.yaml").read_text()))
     assert "/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@ENGINE[0]
+@ENGINE[1]
+async def test_the_roles_of_the_containers_are_enough_and_no_more(servers: Servers) -> None:
+    admin = servers.env("postgres")["HULEEDU_DATABASE_URL"]
+    name = f"ship_{uuid4().hex[:8]}"
+    roles = REQUIRED.sub("known", COMPOSE["configs"]["roles"]["content"]).replace("huleedu", name)
+    of_server, of_database = roles.split(f"\\connect {name}\n")
+    url = admin.rpartition("/")[0] + f"/{name}"
+    owner, user = (re.sub(r"//.*@", f"//{role}:known@", url) for role in (f"{name}_owner", name))
+    try:
+        await _execute(admin, of_server)
+        await _execute(url, of_database)
+        await migrate_postgres(owner)
+        assert await examine_postgres(user)
+        for refused in ("DROP TABLE essay", "ALTER TABLE essay ADD COLUMN grade text"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await _execute(user, refused)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await _execute(owner, "CREATE ROLE another")
+    finally:
+        await _execute(admin, f"DROP DATABASE IF EXISTS {name}; DROP ROLE IF EXISTS {name}, {name}_owner")
+
+
+async def _execute(url: str, statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in filter(str.strip, statements.split(";")):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def test_what_must_outlast_a_container_is_on_a_volume() -> None:

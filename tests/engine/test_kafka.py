@@ -19,7 +19,7 @@ from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS, decode
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db
-from huleedu.platform.errors import Unavailable, Usage
+from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.log import Consumer, Record, kafka, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
@@ -322,5 +322,6 @@ async def test_a_broker_that_asks_who_it_is_is_told(
             await happened(world, 1)
         wrong = secured.replace("huleedu:", "huleedu:not-")
         monkeypatch.setattr(kafka, "ADMIN_SECONDS", 2)
-        with pytest.raises(Usage):
+        with pytest.raises(Usage, match="Invalid username or password") as refused:
             await asyncio.to_thread(create_topics, wrong)
+        assert not isinstance(refused.value, NotYet)  # nobody waits for that

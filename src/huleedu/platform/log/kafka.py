@@ -80,14 +80,6 @@ GROUPS: dict[str, dict[str, Any]] = {
     "classic": {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"},
 }
 """The new protocol for groups, and the one of brokers before 4.0."""
-STARTING = frozenset(
-    {
-        KafkaError._TRANSPORT,  # noqa: SLF001 -- librdkafka's own errors are named so
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    }
-)
-"""What a broker that is not there yet is told by."""
 HOPELESS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
@@ -134,40 +126,42 @@ class Cluster(NamedTuple):
 def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) -> list[str]:
     """Create those of the topics that are not there; return their names. It may run twice, and twice at once."""
     cluster = Cluster.of(url)
-    admin = AdminClient(cluster.config, logger=log)
+    admin, there = _reach(cluster)
+    missing = [
+        NewTopic(f"{cluster.prefix}{said.topic}", said.partitions, -1, config=SETTINGS)  # -1: as the broker copies
+        for said in MESSAGES
+        if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
+    ]
     made = []
-    try:
-        there = admin.list_topics(timeout=ADMIN_SECONDS).topics
-        missing = [
-            NewTopic(f"{cluster.prefix}{said.topic}", said.partitions, -1, config=SETTINGS)  # -1: as the broker copies
-            for said in MESSAGES
-            if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
-        ]
-        for name, creation in admin.create_topics(missing).items() if missing else ():
-            try:
-                creation.result(ADMIN_SECONDS)
-                made.append(name)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-    except KafkaException as error:
-        told = NotYet if error.args[0].code() in STARTING else Usage
-        raise told(f"Kafka does not make the topics: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
+    for name, creation in admin.create_topics(missing).items() if missing else ():
+        try:
+            creation.result(ADMIN_SECONDS)
+            made.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                told = NotYet if error.args[0].retriable() else Usage
+                raise told(f"Kafka does not make {name}: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
     return made
+
+
+def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
+    """Return whom to ask, and the topics that are there. Raise NotYet, or Usage for what waiting does not mend."""
+    told: list[KafkaError] = []
+    config: dict[str, Any] = cluster.config | {"error_cb": told.append, "log_level": 0}
+    admin = AdminClient(config)
+    try:
+        return admin, admin.list_topics(timeout=ADMIN_SECONDS).topics
+    except KafkaException as error:
+        admin.poll(0)
+        cause = [*told, error.args[0]][0]  # the first is why, the rest is that it was tried again
+        kind = Usage if cause.code() == KafkaError._AUTHENTICATION else NotYet  # noqa: SLF001 -- librdkafka's name
+        raise kind(f"Kafka cannot be reached: {cause.str()}. Mend HULEEDU_LOG_URL, or start it.") from error
 
 
 def examine_topics(url: str) -> str:
     """Return what was found, or raise Usage: what is to be mended of the connection and of every topic."""
     cluster = Cluster.of(url)
-    told: list[KafkaError] = []
-    config: dict[str, Any] = cluster.config | {"error_cb": told.append, "log_level": 0}
-    admin = AdminClient(config)
-    try:
-        there = admin.list_topics(timeout=ADMIN_SECONDS).topics
-    except KafkaException as error:
-        admin.poll(0)
-        cause = [*told, error.args[0]][0].str()  # the first is why, the rest is that it was tried again
-        raise Usage(f"Kafka cannot be reached: {cause}. Mend HULEEDU_LOG_URL, or start it.") from error
+    admin, there = _reach(cluster)
     names = {f"{cluster.prefix}{said.topic}": said.partitions for said in MESSAGES}
     if missing := sorted(names.keys() - there.keys()):
         raise Usage(f"Topics are missing: {', '.join(missing)}. Run `huleedu migrate`.")
