@@ -66,6 +66,10 @@ async def wrong_password(engine: Engine) -> None:
     engine["database_url"] = re.sub(r":[^:@]+@", ":guessed@", engine["database_url"])
 
 
+async def wrong_mode(engine: Engine) -> None:
+    engine["database_url"] += "?sslmode=certainly"
+
+
 async def no_database(engine: Engine) -> None:
     engine["database_url"] += "_of_another"
 
@@ -146,6 +150,7 @@ async def test_a_sound_engine(engine: Engine) -> None:
     ("break_it", "what", "mend"),
     [
         (wrong_password, "PostgreSQL", "HULEEDU_DATABASE_URL names: password authentication failed"),
+        (wrong_mode, "PostgreSQL", "HULEEDU_DATABASE_URL names: `sslmode` parameter must be one of"),
         (no_database, "PostgreSQL", '_of_another" does not exist'),
         (not_migrated, "PostgreSQL", "run `huleedu migrate`"),
         (no_rights, "PostgreSQL", "may not use essay: grant it"),

@@ -99,9 +99,10 @@ async def postgres(url: str) -> AsyncIterator[AsyncConnection]:
     """Be in one transaction of a PostgreSQL database, on a connection that waits as long as it takes."""
     try:
         await (await asyncpg.connect(url)).close()
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         told = NotYet if isinstance(error, STARTING) else Usage
-        raise told(f"Cannot open the database that HULEEDU_DATABASE_URL names: {error}.") from error
+        cause = str(error).partition("\n")[0]
+        raise told(f"Cannot open the database that HULEEDU_DATABASE_URL names: {cause}.") from error
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(asyncpg.connect, url),

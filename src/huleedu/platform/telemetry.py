@@ -47,7 +47,7 @@ def configure(level: str) -> None:
     root.setLevel(level.upper())
     # Below this uvicorn tells the address of each live connection, then quotes its headers and frames: credentials,
     # and what pupils wrote.
-    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "uvicorn.error", "alembic", "stamina"):
+    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "uvicorn.error", "alembic", "stamina", "botocore"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
