@@ -167,6 +167,7 @@ class Sent(UploadFile):
 
 
 async def test_few_files_are_held_at_once_and_ones_trouble_is_its_own(school: School) -> None:
+    Sent.most = 0
     batch_id = await school.batch()
     sent = [Sent(io.BytesIO(), filename=str(number)) for number in range(20)]
     codes = [item.code for item in await school.files.upload(batch_id, TEACHER, sent)]

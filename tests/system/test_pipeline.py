@@ -14,11 +14,12 @@ from openpyxl import load_workbook
 from sqlalchemy import select
 
 from huleedu.contracts.batch import BatchPipelineRejectedV1
-from huleedu.contracts.essay import EssayRemovedV1
+from huleedu.contracts.essay import EssayRemovedV1, EssayStatus
 from huleedu.contracts.measures import MEASURES
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.phase import PhaseWorkCompletedV1
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1, apply_corrections
+from huleedu.lifecycle import store as lifecycle
 from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
 from huleedu.phases.work import LEASE_MARGIN
@@ -202,19 +203,18 @@ async def test_one_request_is_followed_through_every_service(house: House, anna:
     assert {one["traceparent"].split("-")[1] for one in run} == {"a1" * 16}
     ids = {one["event_id"] for one in run}
     assert run[0]["event_id"] == started["run_id"]
-    lifecycle = [one for one in run if one["source_service"] in {"orchestrator", "lifecycle"}]
-    assert all(one["causation_id"] in ids for one in lifecycle)
+    theirs = [one for one in run if one["source_service"] in {"orchestrator", "lifecycle"}]
+    assert all(one["causation_id"] in ids for one in theirs)
 
 
 async def test_stopped_half_way_and_taken_up_again(house: House, anna: Teacher) -> None:
     batch_id = await anna.batch(*(essay(LONG) for _ in range(ESSAYS)))
     run_id = await anna.start(batch_id)
 
-    def some_done(found: dict[str, Any]) -> bool:
-        phase = found["pipeline_state"]["phases"].get("spellcheck")
-        return bool(phase and phase["essay_counts"]["successful"])
-
-    await anna.until(batch_id, some_done)
+    phase = lifecycle.essay_phase.c
+    done = select(phase.essay_id).where(phase.run_id == run_id, phase.status == EssayStatus.COMPLETED)
+    while not await house.platform.db.read(lambda tx: tx.scalars(done)):
+        """It is not known of any. The teacher's view tells it later, on a crowded machine when all are done."""
     await anna.ask("POST", f"/batches/{batch_id}/cancel", 202)
     stopped = await anna.ended(batch_id, run_id)
     counts = stopped["pipeline_state"]["phases"]["spellcheck"]["essay_counts"]
