@@ -19,7 +19,7 @@ from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import ELSBatchPhaseOutcomeV1, PhaseName, PhaseWorkCompletedV1
 from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
-from huleedu.phases.work import LEASE_MARGIN
+from huleedu.phases.work import LEASE
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import ReadTx
 from huleedu.platform.db.sqlite import SqliteDb
@@ -201,7 +201,7 @@ def stalled(data_dir: Path) -> list[str]:
     """Return what nothing would ever move again."""
 
     def lost(tx: ReadTx) -> list[str]:
-        return [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE_MARGIN)]
+        return [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE)]
 
     async def ask() -> list[str]:
         db = SqliteDb(data_dir / "huleedu.db", SystemClock())
