@@ -143,15 +143,16 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
             for said in MESSAGES
             if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
         ]
-        for name, creation in admin.create_topics(missing).items() if missing else ():
+        making = admin.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}
+        for name, creation in making.items():
             try:
-                creation.result(ADMIN_SECONDS)
+                creation.result()
                 made.append(name)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
     except KafkaException as error:
-        told = NotYet if error.args[0].code() in STARTING else Usage
+        told = NotYet if error.args[0].code() in STARTING or error.args[0].retriable() else Usage
         raise told(f"Kafka does not make the topics: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
     return made
 
