@@ -50,7 +50,7 @@ class Fleet:
         self.internal = dict(zip(self.places, ports[::2], strict=True))
         self.public = dict(zip(self.places, ports[1::2], strict=True))
         peers = " ".join(f"{name}=http://127.0.0.1:{port}" for (name, _), port in self.internal.items())
-        given = {"workers": 1, "bos_query_timeout_seconds": 2.0, "peers": peers, "service_keys": KEYS, **settings}
+        given = {"workers": 1, "peers": peers, "service_keys": KEYS, **settings}
         self.settings = Settings(data_dir=directory / "nothing", **given)
         self._env = {f"HULEEDU_{name.upper()}": str(value) for name, value in given.items()}
         self._databases = databases
