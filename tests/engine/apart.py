@@ -19,6 +19,7 @@ import httpx2
 from sqlalchemy import select
 from typing_extensions import override
 
+from huleedu.contracts.batch import BatchStateChangedV1
 from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.orchestrator import store as orchestrator
 from huleedu.platform.installation import opened
@@ -127,6 +128,13 @@ async def town_of(found: Fleet) -> AsyncIterator[Town]:
 async def in_work(town: Town, batch_id: str) -> bool:
     batch = await town.platform.db.read(lambda tx: orchestrator.load(tx, batch_id))
     return batch is not None and batch.processing
+
+
+async def until_in_work(town: Town, batch_id: str) -> None:
+    """Wait until the batch is in work: the orchestrator says so before any view does."""
+    with town.platform.db.watch([log_store.topic_channel(TOPICS[BatchStateChangedV1])]) as watch:
+        while not await in_work(town, batch_id):
+            await watch.take()
 
 
 async def check(town: Town, anna: Teacher, *batch_ids: str) -> set[str]:

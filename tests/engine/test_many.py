@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from tests.engine.apart import Place, Town, check, fleet, in_work, town_of
+from tests.engine.apart import Place, Town, check, fleet, town_of, until_in_work
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
@@ -56,8 +56,7 @@ async def test_processes_that_sleep_longer_than_their_sessions_change_nothing_wh
     assert await elected(many) in asleep
     batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
     run_id = await anna.start(batch_id)
-    await anna.until(batch_id, lambda found: found["pipeline_state"]["run_id"] == run_id)
-    assert await in_work(many, batch_id)
+    await until_in_work(many, batch_id)
     for place in asleep:
         many.fleet.running[place].process.send_signal(signal.SIGSTOP)
     assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
