@@ -1,12 +1,12 @@
 """Real servers for tests, each started when a test first asks for it (by `scripts/servers`) and stopped at the end."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "servers"
@@ -38,8 +38,11 @@ class Servers:
         return int(json.loads((self._directory / name / "server.json").read_text())["pid"])
 
     def kill(self, name: str) -> None:
-        """Kill a server that was started; `up` brings it back."""
-        os.kill(self.pid(name), signal.SIGKILL)
+        """Kill a server that was started, with all its processes; `up` brings it back."""
+        first = psutil.Process(self.pid(name))
+        for process in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def down(self) -> None:
         self._run("down")

@@ -87,7 +87,8 @@ class Served:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.lines.append(json.loads(line))
+            # What is not JSON is what it says when it cannot start.
+            self.lines.append(json.loads(line) if line.startswith("{") else {"event": line})
             if self.lines[-1]["event"] == "serve.listening":
                 self._listening.set()
             self.on_line(len(self.lines))

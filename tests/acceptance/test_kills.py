@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,53 +19,21 @@ from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import ELSBatchPhaseOutcomeV1, PhaseName, PhaseWorkCompletedV1
 from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
-from huleedu.phases.work import LEASE_MARGIN
+from huleedu.phases.work import LEASE
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import ReadTx
 from huleedu.platform.db.sqlite import SqliteDb
+from tests.acceptance.classes import ESSAYS, Class
 from tests.acceptance.served import Served, client, rows, served, teacher
 
 KILLS = 10
-ESSAYS = 4
 LONGEST = 30
 """A server is killed at the latest when it has logged so many lines."""
 PATIENCE_SECONDS = 60
-WORDS = ("the", "sea", "is", "bleu", "and", "we", "wass", "hapy", "there", "in", "sommer")
 
 
 class Gone(Exception):
     """The server was killed."""
-
-
-class Class:
-    """One class of essays, taken as far as the server lives; what it has answered is remembered."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.batch_id: str | None = None
-        self.stored: dict[str, str] = {}
-        self.run_id: str | None = None
-        self.finished = False
-
-    def go_on(self, ask: Callable[..., Any]) -> None:
-        """Register, upload in three portions, start; whatever was answered before is not asked again."""
-        key = {"Idempotency-Key": f"class-{self.number}"}
-        self.batch_id = self.batch_id or ask("POST", "/v1/batches", json={}, headers=key)["batch_id"]
-        base = f"/v1/batches/{self.batch_id}"
-        missing = [name for name in map("{}.txt".format, range(ESSAYS)) if name not in self.stored]
-        while missing:
-            portion, missing = missing[:2], missing[2:]
-            files = [("files", (name, self._text(name).encode(), "text/plain")) for name in portion]
-            for item in ask("POST", f"{base}/essays", files=files)["items"]:
-                # A portion whose answer was lost may have been stored: then it is told to be there already.
-                assert item["status"] == "stored" or item["code"] == "DUPLICATE", item
-                self.stored[item["file_name"]] = item["essay_id"] or ""
-        started = {"requested_pipeline": "all"}
-        self.run_id = self.run_id or ask("POST", f"{base}/pipelines", json=started, headers=key)["run_id"]
-
-    def _text(self, name: str) -> str:
-        words = random.Random(f"{self.number} {name}").choices(WORDS, k=60)
-        return f"Class {self.number}, pupil {name}: {' '.join(words)}."
 
 
 class Term:
@@ -201,7 +169,7 @@ def stalled(data_dir: Path) -> list[str]:
     """Return what nothing would ever move again."""
 
     def lost(tx: ReadTx) -> list[str]:
-        return [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE_MARGIN)]
+        return [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE)]
 
     async def ask() -> list[str]:
         db = SqliteDb(data_dir / "huleedu.db", SystemClock())

@@ -20,7 +20,7 @@ from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
 from huleedu.platform.db import Db, ReadTx, Tx, metadata, postgres
 from huleedu.platform.db.postgres import PostgresDb
-from huleedu.platform.errors import Unavailable, Usage
+from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.log import store
 from huleedu.platform.migrate import migrate_postgres
 from tests.given import DATABASES
@@ -187,6 +187,23 @@ async def test_a_killed_server_passes_and_what_is_announced_then_is_heard(server
             pass
         await db.write(lambda tx: tx.announce("news"))
         assert await watch.take() == {"news"}
+
+
+async def test_a_server_that_goes_away_while_it_is_being_prepared_is_waited_for(url: str) -> None:
+    with pytest.raises(NotYet, match="Cannot open the database"):
+        async with migrate.postgres(url) as connection:
+            await connection.execute(select(func.pg_terminate_backend(func.pg_backend_pid())))
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"N")  # no TLS
+        await reader.read(8)
+        writer.close()
+
+    async with await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
+        address = f"postgresql://huleedu@127.0.0.1:{server.sockets[0].getsockname()[1]}/huleedu"
+        with pytest.raises(NotYet, match="Cannot open the database"):
+            await migrate_postgres(address)
 
 
 async def once(db: Db) -> list[int] | None:

@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from sqlalchemy import select
 from typing_extensions import override
 
-from huleedu.contracts.messages import MESSAGES
+from huleedu.contracts.batch import BatchStateChangedV1
+from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.orchestrator import store as orchestrator
 from huleedu.platform.installation import opened
+from huleedu.platform.log import store as log_store
 from huleedu.platform.settings import Settings
-from huleedu.services import ROSTER
+from huleedu.services import ROSTER, build_all
 from tests.acceptance.served import Served
-from tests.engine.kafka import everything
+from tests.engine.kafka import ends, everything
 from tests.system.house import House, Teacher
 
 NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
@@ -48,7 +51,7 @@ class Fleet:
         self.internal = dict(zip(self.places, ports[::2], strict=True))
         self.public = dict(zip(self.places, ports[1::2], strict=True))
         peers = " ".join(f"{name}=http://127.0.0.1:{port}" for (name, _), port in self.internal.items())
-        given = {"workers": 1, "bos_query_timeout_seconds": 2.0, "peers": peers, "service_keys": KEYS, **settings}
+        given = {"workers": 1, "peers": peers, "service_keys": KEYS, **settings}
         self.settings = Settings(data_dir=directory / "nothing", **given)
         self._env = {f"HULEEDU_{name.upper()}": str(value) for name, value in given.items()}
         self._databases = databases
@@ -127,31 +130,66 @@ async def in_work(town: Town, batch_id: str) -> bool:
     return batch is not None and batch.processing
 
 
-async def check(town: Town, anna: Teacher, batch_id: str) -> set[str]:
-    """Check what was said of a class that went well, and what its teacher was told; return the ids of the former."""
+async def until_in_work(town: Town, batch_id: str) -> None:
+    """Wait until the batch is in work: the orchestrator says so before any view does."""
+    with town.platform.db.watch([log_store.topic_channel(TOPICS[BatchStateChangedV1])]) as watch:
+        while not await in_work(town, batch_id):
+            await watch.take()
+
+
+async def check(town: Town, anna: Teacher, *batch_ids: str) -> set[str]:
+    """Check what was said of classes that went well, and what their teacher was told; return the ids of the former."""
     kept = await asyncio.to_thread(everything, town.platform.settings.log_url.get_secret_value())
-    said = {one["event_id"]: one for one in map(json.loads, kept) if one["subject"] == batch_id}
-    heard = Counter(NAMES[one["event_type"]] for one in said.values())
-    essays = len({one["data"]["essay_id"] for one in said.values() if "essay_id" in one["data"]})
+    said = {one["event_id"]: one for one in map(json.loads, kept) if one["subject"] in batch_ids}
+    for batch_id in batch_ids:
+        _check_class([one for one in said.values() if one["subject"] == batch_id])
+    fed = await feed(town, anna)
+    assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
+    told = Counter(item["batch_id"] for item in fed if item["event"] == "batch_pipeline_completed")
+    assert [told[batch_id] for batch_id in batch_ids] == [1] * len(batch_ids)
+    return set(said)
+
+
+def _check_class(said: list[dict[str, Any]]) -> None:
+    """Check that each thing was said once of one class, and in its order."""
+    heard = Counter(NAMES[one["event_type"]] for one in said)
+    essays = len({one["data"]["essay_id"] for one in said if "essay_id" in one["data"]})
     assert heard["ELSBatchPhaseOutcomeV1"] == 2
     assert heard["BatchPipelineCompletedV1"] == 1
     assert heard["EssayContentProvisionedV1"] == essays
-    changed = Counter(
-        (one["data"]["essay_id"], one["data"]["phase"])
-        for one in said.values()
-        if NAMES[one["event_type"]] == "EssayPhaseChangedV1" and one["data"]["status"] == "completed"
+    worked = Counter(
+        (one["data"]["phase"], essay["essay_id"])
+        for one in said
+        if NAMES[one["event_type"]] == "PhaseWorkCompletedV1"
+        for essay in one["data"]["essays"]
     )
-    assert (len(changed), set(changed.values())) == (2 * essays, {1})
-    fed = await feed(town, anna)
-    assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
-    told = Counter(item["event"] for item in fed if item["batch_id"] == batch_id)
-    assert told["batch_pipeline_completed"] == 1
-    return set(said)
+    changes = [one["data"] for one in said if NAMES[one["event_type"]] == "EssayPhaseChangedV1"]
+    completed = Counter((change["phase"], change["essay_id"]) for change in changes if change["status"] == "completed")
+    assert worked == completed
+    assert (len(completed), set(completed.values())) == (2 * essays, {1})
+    batch = [one["version"] for one in said if NAMES[one["event_type"]] == "BatchStateChangedV1"]
+    by_essay = [[it["version"] for it in changes if it["essay_id"] == essay_id] for _, essay_id in completed]
+    for versions in (batch, *by_essay):
+        assert versions == sorted(set(versions))
 
 
 async def feed(town: Town, anna: Teacher) -> list[dict[str, Any]]:
     """Return everything that a teacher was told."""
-    page = await town.platform.peer("aggregator").ask(
-        "GET", f"/internal/v1/users/{anna.user_id}/feed", params={"after": "1:0"}
-    )
-    return list(page["items"])
+    found: list[dict[str, Any]] = []
+    path, after = f"/internal/v1/users/{anna.user_id}/feed", "1:0"
+    while (page := await town.platform.peer("aggregator").ask("GET", path, params={"after": after}))["items"]:
+        found, after = found + page["items"], page["cursor"]
+    return found
+
+
+async def behind(town: Town) -> dict[tuple[str, str, int], int]:
+    """Return by how many records each group has not come to the end of a partition that it hears."""
+    there = await asyncio.to_thread(ends, town.platform.settings.log_url.get_secret_value())
+    rows = await town.platform.db.read(lambda tx: tx.all(select(log_store.position)))
+    read = {(row.grp, row.topic, row.part): row.position for row in rows}
+    return {
+        (service.group, topic, part): end - read.get((service.group, topic, part), 0)
+        for service in build_all(town.platform)
+        for (topic, part), end in there.items()
+        if topic in map(TOPICS.get, service.hears) and end != read.get((service.group, topic, part), 0)
+    }

@@ -58,6 +58,19 @@ def everything(url: str) -> list[str]:
     return found
 
 
+def ends(url: str) -> dict[tuple[str, int], int]:
+    """Return where each partition of these topics ends."""
+    cluster = Cluster.of(url)
+    consumer = Consumer(cluster.config | {"group.id": str(uuid4())})
+    places = [(said.topic, part) for said in MESSAGES for part in range(said.partitions)]
+    found = {
+        (topic, part): consumer.get_watermark_offsets(TopicPartition(f"{cluster.prefix}{topic}", part), 10)[1]
+        for topic, part in places
+    }
+    consumer.close()
+    return found
+
+
 @asynccontextmanager
 async def kafka_log(db: Db, url: str) -> AsyncIterator[KafkaLog]:
     async with topics_at(url) as mine:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from huleedu.services import ROSTER
-from tests.engine.apart import Fleet, Town, check, fleet, in_work, town_of
+from tests.engine.apart import Fleet, Town, check, fleet, town_of, until_in_work
 from tests.engine.whole import second_engine
 from tests.given import Databases
 from tests.servers import ENGINE, Servers
@@ -97,8 +97,7 @@ async def test_a_service_restarted_while_a_class_is_in_work_loses_nothing_and_do
 ) -> None:
     batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
     run_id = await anna.start(batch_id)
-    await anna.until(batch_id, lambda found: found["pipeline_state"]["run_id"] == run_id)
-    assert await in_work(apart, batch_id)
+    await until_in_work(apart, batch_id)
     assert await restart(apart.fleet, name, signal.SIGTERM) == 0
     await until_ready(apart.fleet)
     ended = await anna.ended(batch_id, run_id)

@@ -94,16 +94,26 @@ async def no_log(engine: Engine) -> None:
     engine["log_url"] = ""
 
 
+async def has_partitions(client: AdminClient, topic: str, count: int) -> None:
+    """Wait until the broker says so: what it has done it tells a moment later."""
+    while True:
+        there = (await asyncio.to_thread(client.list_topics, timeout=10)).topics
+        if (len(there[topic].partitions) if topic in there else 0) == count:
+            return
+
+
 async def missing_topic(engine: Engine) -> None:
     client, topic = admin(engine)
     await asyncio.to_thread(client.delete_topics([topic])[topic].result)
+    await has_partitions(client, topic, 0)
 
 
 async def other_partitions(engine: Engine) -> None:
+    await missing_topic(engine)
     client, topic = admin(engine)
-    await asyncio.to_thread(client.delete_topics([topic])[topic].result)
     for making in client.create_topics([NewTopic(topic, 3, -1)]).values():
         await asyncio.to_thread(making.result)
+    await has_partitions(client, topic, 3)
 
 
 async def short_retention(engine: Engine) -> None:
@@ -112,6 +122,11 @@ async def short_retention(engine: Engine) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[hour])
     for altering in client.incremental_alter_configs([resource]).values():
         await asyncio.to_thread(altering.result)
+    of_topic = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    while (await asyncio.to_thread(client.describe_configs([of_topic])[of_topic].result))[
+        "retention.ms"
+    ].value != "3600000":
+        """It is not told yet."""
 
 
 async def unknown_user(engine: Engine) -> None:

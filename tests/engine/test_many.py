@@ -1,6 +1,7 @@
 """Two processes of each service at once."""
 
 import asyncio
+import itertools
 import signal
 from collections.abc import AsyncIterator
 
@@ -9,7 +10,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from tests.engine.apart import Place, Town, check, fleet, in_work, town_of
+from tests.engine.apart import Place, Town, check, fleet, town_of, until_in_work
+from tests.engine.listener import Listener
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
@@ -56,8 +58,7 @@ async def test_processes_that_sleep_longer_than_their_sessions_change_nothing_wh
     assert await elected(many) in asleep
     batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
     run_id = await anna.start(batch_id)
-    await anna.until(batch_id, lambda found: found["pipeline_state"]["run_id"] == run_id)
-    assert await in_work(many, batch_id)
+    await until_in_work(many, batch_id)
     for place in asleep:
         many.fleet.running[place].process.send_signal(signal.SIGSTOP)
     assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
@@ -70,3 +71,38 @@ async def test_processes_that_sleep_longer_than_their_sessions_change_nothing_wh
         assert (await anna.ended(following, await anna.start(following)))["status"] == "completed_successfully"
         await check(many, anna, following)
     assert await check(many, anna, batch_id) == said
+
+
+async def test_two_gateways_tell_a_teacher_the_same_and_one_that_is_killed_takes_nothing_with_it(
+    many: Town, anna: Teacher
+) -> None:
+    ports = [many.fleet.public["gateway", copy] for copy in range(2)]
+    hers = ports.index(anna.http.base_url.port or 0)
+    urls = [f"http://127.0.0.1:{ports[copy]}" for copy in (hers, 1 - hers)]
+    stays, goes = pages = [Listener(many, anna, itertools.cycle(order)) for order in (urls, urls[::-1])]
+
+    async def told_the_same() -> None:
+        fresh = await stays.page.fresh()
+        for each in pages:
+            await each.until(lambda shown: shown == fresh)
+        assert stays.page.heard == goes.page.heard
+
+    async with asyncio.TaskGroup() as tasks:
+        staying = [tasks.create_task(each.stay()) for each in pages]
+        for each in pages:
+            await each.until(lambda _shown: each.connections == 1)  # noqa: B023 -- awaited at once
+        first = await anna.batch(essay())
+        await anna.ended(first, await anna.start(first))
+        await told_the_same()
+        batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
+        run_id = await anna.start(batch_id)
+        await until_in_work(many, batch_id)
+        killed = ("gateway", 1 - hers)
+        assert await asyncio.to_thread(many.fleet.stop, [killed], signal.SIGKILL) == [-signal.SIGKILL]
+        await anna.ended(batch_id, run_id)
+        await goes.until(lambda _shown: goes.connections == 2)
+        await told_the_same()
+        for stay in staying:
+            stay.cancel()
+    assert stays.connections == 1
+    await asyncio.to_thread(many.fleet.start, [killed])

@@ -63,9 +63,13 @@ class Page:
             self.shown = await self.fresh()
         for item in page.items:
             described(item.model_dump(mode="json"))
-            REDUCERS[item.event](self.shown, item)
-            self.heard.append(item)
+            self.hear(item)
         self.cursor = page.cursor
+
+    def hear(self, item: FeedItem) -> None:
+        """Show what this entry of the feed changes."""
+        REDUCERS[item.event](self.shown, item)
+        self.heard.append(item)
 
     async def fresh(self) -> Shown:
         """Return a snapshot."""

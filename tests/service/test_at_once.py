@@ -11,7 +11,9 @@ import pytest
 from limits.aio.storage import MemoryStorage
 from sqlalchemy import select
 
+from huleedu.aggregator import store as feeds
 from huleedu.contracts.essay import UploadItem
+from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import EssayRef, Language, PhaseContext, PhaseName, PhaseWorkRequestedV1
 from huleedu.files.handlers import Files, Reading
 from huleedu.gateway import store as accounts
@@ -19,7 +21,7 @@ from huleedu.gateway.accounts import Accounts, Kind
 from huleedu.gateway.rates import Rates
 from huleedu.phases import store as phases
 from huleedu.platform.app import Platform
-from huleedu.platform.db import Tx
+from huleedu.platform.db import ReadTx, Tx
 from huleedu.platform.db.postgres import PostgresDb
 from huleedu.platform.errors import Unauthenticated
 from huleedu.platform.workers import Workers
@@ -111,3 +113,39 @@ async def test_an_essay_is_on_the_frozen_list_or_refused(several: Platform) -> N
         stored = {item.essay_id for item in items if isinstance(item, UploadItem) and item.status == "stored"}
         assert isinstance(frozen, list)
         assert {essay.essay_id for essay in frozen} == stored
+
+
+async def test_feeds_are_trimmed_by_several_and_no_page_has_a_hole(several: Platform) -> None:
+    teachers, old, new = ["anna", "bo"], 40, 3
+
+    def tell(tx: Tx, count: int) -> None:
+        first = feeds.take_seqs(tx, dict.fromkeys(teachers, count))
+        told = FeedItem(
+            event=FeedEvent.BATCH_DELETED, seq=0, epoch="1", batch_id="batch", version=1, at=tx.now, data={}
+        )
+        entries = [
+            (teacher, told.model_copy(update={"seq": first[teacher] + place}))
+            for teacher in teachers
+            for place in range(count)
+        ]
+        feeds.add_entries(tx, entries)
+
+    await several.db.write(partial(tell, count=old))
+    await several.clock.sleep(60)
+    before = several.clock.now()
+    await several.db.write(partial(tell, count=new))
+
+    def pages(tx: ReadTx) -> list[int]:
+        """Check that each feed is whole from where it was trimmed; return where that is."""
+        for teacher in teachers:
+            last = feeds.trimmed(tx, teacher)
+            kept = [item.seq for item in feeds.entries(tx, teacher, 0, old + new)]
+            assert kept == list(range(last + 1, old + new + 1))
+        return [feeds.trimmed(tx, teacher) for teacher in teachers]
+
+    async def trim(limit: int) -> None:
+        while await several.db.write(partial(feeds.trim_feed, before=before, limit=limit)):
+            await several.db.read(pages)
+
+    await asyncio.gather(*(trim(limit) for limit in (1, 2, 3, 5, 7)))
+    assert await several.db.read(pages) == [old, old]

@@ -22,7 +22,7 @@ from huleedu.contracts.phase import (
     PhaseWorkRequestedV1,
 )
 from huleedu.phases import store
-from huleedu.phases.work import PATIENCE, WATCH_SECONDS, WorkQueue
+from huleedu.phases.work import LEASE, PATIENCE, WATCH_SECONDS, WorkQueue
 from huleedu.platform.blobs.store import due
 from huleedu.platform.clock import ManualClock
 from huleedu.platform.context import new_id
@@ -201,6 +201,36 @@ async def test_a_lease_that_runs_out_returns_to_the_queue(office: Office) -> Non
     assert await office.db.write(lambda tx: store.return_leases(tx, expired_only=True)) == 1
     office.open()
     await office.done(1)
+
+
+async def test_work_that_takes_longer_than_a_lease_keeps_it(office: Office, tmp_path: Path) -> None:
+    office.queue._timeout_s = 60
+    os.mkfifo(tmp_path / "fifo")
+    await office.request(f"wait {tmp_path}/fifo")
+    office.open()
+    await office.until(lambda: _written(office))
+    office.tasks.start("watch", office.queue.watch)
+    for _ in range(2 * int(LEASE.total_seconds() / WATCH_SECONDS)):
+        await office.until(lambda: _sleeping(office))
+        office.clock.move(WATCH_SECONDS)
+    await office.until(lambda: _sleeping(office))
+    await office.school.sweep()
+    assert await waiting(office) == [("running", 1)]
+    await asyncio.to_thread((tmp_path / "fifo").read_text)
+    result_id = str((await office.done(1))["wait"][0].result_id)
+    await office.school.sweep()
+    assert await office.school.platform.blobs.get(result_id)
+    assert len(office.runs()) == 1
+
+
+async def test_a_lease_that_has_run_out_is_not_renewed(office: Office) -> None:
+    await office.request("good")
+    work = await office.db.write(lambda tx: store.claim(tx, "teacher-1", BATCH, "mine", tx.now))
+    assert work
+    await office.db.write(lambda tx: store.renew(tx, [work], tx.now + LEASE))
+    assert await office.db.write(lambda tx: store.return_leases(tx, expired_only=True)) == 0
+    office.clock.move(1)
+    assert await office.db.write(lambda tx: store.return_leases(tx, expired_only=True)) == 1
 
 
 async def test_who_has_lost_the_lease_says_nothing_and_takes_nothing_away(office: Office, tmp_path: Path) -> None:

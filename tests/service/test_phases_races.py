@@ -13,7 +13,7 @@ from typing_extensions import override
 from huleedu.contracts.batch import BatchErasureReportedV1
 from huleedu.contracts.phase import BatchPhaseCancelCommandV1, PhaseWorkCompletedV1
 from huleedu.phases import store
-from huleedu.phases.work import LEASE_MARGIN, PAUSE_SECONDS, WorkQueue
+from huleedu.phases.work import LEASE, PAUSE_SECONDS, WorkQueue
 from huleedu.platform import workers as workers_module
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.blobs.store import due
@@ -166,7 +166,7 @@ async def test_a_cancel_that_comes_with_the_end_takes_no_result_away(
 
     async def overtaken(body: Callable[[Tx], Any]) -> object:
         told = await write(body)
-        office.queue._running[work.lease].cancel()
+        office.queue._running[work.lease][1].cancel()
         await asyncio.sleep(0)
         return told
 
@@ -177,7 +177,7 @@ async def test_a_cancel_that_comes_with_the_end_takes_no_result_away(
 async def test_who_is_done_after_the_lease_says_nothing_and_its_result_goes(office: Office) -> None:
     await office.request("good")
     work = await claimed(office)
-    office.clock.move(office.queue._timeout_s + LEASE_MARGIN.total_seconds())
+    office.clock.move(LEASE.total_seconds())
     await office.school.sweep()
     assert not await office.queue._attempt(work)
     await office.db.write(lambda tx: store.let_go(tx, work))

@@ -22,7 +22,7 @@ from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1, apply_cor
 from huleedu.lifecycle import store as lifecycle
 from huleedu.orchestrator import store as orchestrator
 from huleedu.phases import store as phases
-from huleedu.phases.work import LEASE_MARGIN
+from huleedu.phases.work import LEASE
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.log import store
@@ -62,7 +62,7 @@ async def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 async def house(whole: House) -> AsyncIterator[House]:
     """The house; when a test is over, nothing in it waits for something that will never come."""
     yield whole
-    for lost in (orchestrator.stalled, lambda tx: phases.stalled(tx, LEASE_MARGIN)):
+    for lost in (orchestrator.stalled, lambda tx: phases.stalled(tx, LEASE)):
         assert list(await whole.platform.db.read(lost)) == []
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.dialects.postgresql import Insert
 
     from huleedu.contracts.phase import EssayOutcome
@@ -144,15 +145,29 @@ def claim(tx: Tx, user_id: str, batch_id: str, lease: str, until: datetime) -> W
         return None
     request = PhaseWorkRequestedV1.model_validate_json(row.request)
     claimed = Work(request, user_id, row.correlation_id, row.traceparent, row.attempt, lease)
-    for prefix in claimed.prefixes.values():
-        garbage.expect(tx, GROUP, prefix, user_id, until)
+    _expect(tx, claimed, until)
     return claimed
+
+
+def renew(tx: Tx, running: Iterable[Work], until: datetime) -> None:
+    """Let these leases last until then, but none that has run out: its results may be swept already."""
+    for one in running:
+        if tx.execute(update(work).where(_ours(tx, one)).values(lease_until=until)):
+            _expect(tx, one, until)
+
+
+def _expect(tx: Tx, claimed: Work, until: datetime) -> None:
+    for prefix in claimed.prefixes.values():
+        garbage.expect(tx, GROUP, prefix, claimed.user_id, until)
+
+
+def _ours(tx: ReadTx, claimed: Work) -> ColumnElement[bool]:
+    return (work.c.work_id == claimed.request.work_id) & (work.c.lease == claimed.lease) & (work.c.lease_until > tx.now)
 
 
 def finish(tx: Tx, done: Work) -> bool:
     """Take the work off the queue; False if the lease is not ours any more, and then nothing may be said."""
-    mine = (work.c.work_id == done.request.work_id) & (work.c.lease == done.lease) & (work.c.lease_until > tx.now)
-    if not tx.execute(delete(work).where(mine)):
+    if not tx.execute(delete(work).where(_ours(tx, done))):
         return False
     for prefix in done.prefixes.values():
         garbage.keep(tx, GROUP, prefix)

@@ -1,9 +1,8 @@
 """The work queue: claim in turn, run in a worker process, finish in one transaction.
 
-A claim is a lease that outlasts one attempt at one essay, which is what a unit is; a unit of several essays would need
-a longer one. A worker that dies or takes too long uses up one attempt. A server that stops or dies uses none: it gives
-its leases back, or they run out. Nor does a fault that will pass, such as a full disk: it is waited out. Whoever does
-not hold the lease any more says nothing, and what it has put is swept.
+A claim is a lease, which is renewed while the work is done. A worker that dies or takes too long uses up one attempt. A
+server that stops or dies uses none: it gives its leases back, or they run out. Nor does a fault that will pass, such as
+a full disk: it is waited out. Whoever does not hold the lease any more says nothing, and what it has put is swept.
 """
 
 from __future__ import annotations
@@ -37,11 +36,12 @@ if TYPE_CHECKING:
     from huleedu.platform.workers import Workers
 
 ATTEMPTS = 3
-LEASE_MARGIN = timedelta(seconds=60)
-"""A lease outlasts the longest attempt by this, for the worker's start and the writing of the result."""
+LEASE = timedelta(seconds=15)
+"""So long the work of a server that was killed waits; so long one may be held up before its work is done again."""
 PATIENCE = timedelta(hours=12)
 """Work that has waited so long is failed with a reason: the school day it was meant for is over."""
-WATCH_SECONDS = 15.0
+WATCH_SECONDS = 5.0
+"""Two renewals may come to nothing, and the third is still in time."""
 PAUSE_SECONDS = 5.0
 """How long a worker rests after a fault that will pass: somebody has to make room first."""
 PASSING = (OSError, Retry)
@@ -66,7 +66,7 @@ class WorkQueue:
         self._teachers = fairness.Ring()
         self._batches: dict[str, fairness.Ring] = {}
         self._claiming = asyncio.Lock()
-        self._running: dict[str, anyio.CancelScope] = {}
+        self._running: dict[str, tuple[Work, anyio.CancelScope]] = {}
         self._stopping = False
 
     async def serve(self) -> None:
@@ -103,7 +103,7 @@ class WorkQueue:
         """Do the work, unless it is cancelled meanwhile; return whether that finished it."""
         finished = False
         with anyio.CancelScope() as scope, self._bound(work):
-            self._running[work.lease] = scope
+            self._running[work.lease] = work, scope
             try:
                 # A cancel between the claim and the line above has found nobody to stop.
                 if await self._db.read(lambda tx: store.held(tx, [work.lease])):
@@ -124,18 +124,19 @@ class WorkQueue:
                 leases = list(self._running)
                 held = await self._db.read(lambda tx: store.held(tx, leases))  # noqa: B023 -- awaited at once
                 for lease in set(leases) - held:
-                    if scope := self._running.get(lease):
-                        scope.cancel()
+                    if lost := self._running.get(lease):
+                        lost[1].cancel()
 
     async def watch(self) -> None:
-        """Return leases that have run out, and fail what has waited too long; not while the machine was asleep."""
+        """Renew leases, return those that have run out, and fail what has waited too long; not while asleep."""
         while True:
             before = self._clock.now()
             await self._clock.sleep(WATCH_SECONDS)
-            if (self._clock.now() - before).total_seconds() > 2 * WATCH_SECONDS:
+            if self._clock.now() - before > LEASE:
                 await self._db.write(lambda tx: store.rearm(tx, tx.now + PATIENCE))
+            running, until = [work for work, _ in self._running.values()], self._clock.now() + LEASE
+            await self._db.write(lambda tx: store.renew(tx, running, until))  # noqa: B023 -- awaited at once
             await self._db.write(lambda tx: store.return_leases(tx, expired_only=True))
-            until = self._clock.now() + LEASE_MARGIN
             for work in await self._db.write(lambda tx: store.take_overdue(tx, str(new_id()), until)):  # noqa: B023 -- awaited at once
                 with self._bound(work):
                     await self._finish(work, None, [_failed(essay, "DEADLINE", LATE) for essay in work.request.essays])
@@ -144,7 +145,7 @@ class WorkQueue:
         async with self._claiming:
             while not self._stopping and (waiting := await self._db.read(store.queued)):
                 teacher, batch = self._next(waiting)
-                until = self._clock.now() + timedelta(seconds=self._timeout_s) + LEASE_MARGIN
+                until = self._clock.now() + LEASE
                 # None if a cancel was quicker: others may wait all the same.
                 if work := await self._db.write(lambda tx: store.claim(tx, teacher, batch, str(new_id()), until)):  # noqa: B023 -- awaited at once
                     return work

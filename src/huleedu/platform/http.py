@@ -242,26 +242,29 @@ class Peer:
     async def ask(self, method: str, path: str, *, retry: bool = True, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         """Return the answer's JSON, or raise the Problem that the service answered with.
 
-        `sent` goes to the HTTP client (json, params, content, headers, timeout). `retry` is for what may be done twice.
+        `sent` goes to the HTTP client (json, params, content, headers). `timeout` is for all tries together; each of
+        several places may take its share of it. `retry` is for what may be done twice.
         Raises Unavailable when the service is away, which passes; a fault of the service's own does not.
         """
         if not PLACE.fullmatch(path):
             raise NotFound("There is nothing of this name.")
         attempts = self._settings.bos_query_retry_attempts
-        sent.setdefault("timeout", self._settings.bos_query_timeout_seconds)
+        seconds = sent.pop("timeout", self._settings.bos_query_timeout_seconds)
         passing = Unavailable if retry else Unreached
+        share = seconds / max(1, len(self._ways)) if retry else seconds
+        until = time.monotonic() + seconds
         async for attempt in stamina.retry_context(
-            on=passing, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=None
+            on=passing, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=seconds
         ):
             with attempt:
-                return await self._ask(method, path, sent)
+                return await self._ask(method, path, min(share, until - time.monotonic()), sent)
         raise AssertionError  # pragma: no cover -- the loop returns or raises
 
-    async def _ask(self, method: str, path: str, sent: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- JSON
+    async def _ask(self, method: str, path: str, seconds: float, sent: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- JSON
         self._ways.rotate(-1)
         way = next((way for way in self._ways if way.open()), None)
         away = f"The service {self._name} cannot be reached; try again in a moment."
-        if way is None:
+        if way is None or seconds <= 0:
             raise Unreached(away)
         context = current()
         bound_here = {
@@ -273,11 +276,11 @@ class Peer:
         sent_along = {**bound_here, **sent.get("headers", {})}
         # As bytes, since some came from outside, where a header may hold any.
         headers = {name: str(value).encode("latin-1") for name, value in sent_along.items() if value}
-        soon = min(CONNECT_SECONDS, sent["timeout"] / 3)
+        soon = min(CONNECT_SECONDS, seconds / 3)
         # The client has no time-out for the whole: two that end at the same moment may lose each other's cancellation.
         timeout = httpx2.Timeout(None, connect=soon, pool=soon)
         try:
-            async with asyncio.timeout(sent["timeout"]):  # the client's own does not reach into this process
+            async with asyncio.timeout(seconds):  # the client's own does not reach into this process
                 response = await way.client.request(method, path, **{**sent, "headers": headers, "timeout": timeout})
         except (httpx2.HTTPError, TimeoutError) as error:
             if not isinstance(error, httpx2.PoolTimeout):  # it is we who ask too much at once

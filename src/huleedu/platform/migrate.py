@@ -13,9 +13,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from huleedu.platform.db.postgres import passes
 from huleedu.platform.errors import NotYet, Usage
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 MIGRATING = 20_261_125
 """The number of the lock that whoever migrates a PostgreSQL database holds; any would do."""
-STARTING = (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 ALIKE = """
     SELECT format('ALTER TABLE %I ALTER COLUMN %I TYPE text COLLATE "C"', table_name, column_name)
     FROM information_schema.columns
@@ -97,12 +98,11 @@ async def examine_postgres(url: str) -> str:
 @asynccontextmanager
 async def postgres(url: str) -> AsyncIterator[AsyncConnection]:
     """Be in one transaction of a PostgreSQL database, on a connection that waits as long as it takes."""
+    unopened = "Cannot open the database that HULEEDU_DATABASE_URL names: {}."
     try:
         await (await asyncpg.connect(url)).close()
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        told = NotYet if isinstance(error, STARTING) else Usage
-        cause = str(error).partition("\n")[0]
-        raise told(f"Cannot open the database that HULEEDU_DATABASE_URL names: {cause}.") from error
+        raise (NotYet if passes(error) else Usage)(unopened.format(str(error).partition("\n")[0])) from error
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(asyncpg.connect, url),
@@ -112,6 +112,10 @@ async def postgres(url: str) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.begin() as connection:
             yield connection
+    except (OSError, DBAPIError) as error:
+        if passes(error):
+            raise NotYet(unopened.format(getattr(error, "orig", error))) from error
+        raise
     finally:
         await engine.dispose()
 

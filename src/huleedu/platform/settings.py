@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     bos_query_timeout_seconds: float = Field(
         default=5,
         gt=0,
-        description="Seconds to wait for another service's answer.",
+        description="Seconds to wait for another service's answer, all tries together.",
         validation_alias=AliasChoices("HULEEDU_BOS_QUERY_TIMEOUT_SECONDS", "BOS_QUERY_TIMEOUT_SECONDS"),
     )
     bos_query_retry_attempts: int = Field(

@@ -203,13 +203,19 @@ class PostgresDb(Db):
 
 
 def _sqlstate(error: Exception) -> str:
-    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
+def passes(error: Exception) -> bool:
+    """Whether the connection, the server or others are to blame, not what was asked for."""
+    state = _sqlstate(error)
+    answered = isinstance(error, DBAPIError | asyncpg.PostgresError | ValueError)  # or the address cannot be read
+    lost = not answered or getattr(error, "connection_invalidated", False)
+    return lost or (state.startswith(PASSING) and state != TOO_MANY_LOCKS)
 
 
 def _told(error: Exception) -> Exception:
     """Return the error as its caller can act on it."""
-    state = _sqlstate(error)
-    lost = not isinstance(error, DBAPIError) or error.connection_invalidated
-    if lost or (state.startswith(PASSING) and state != TOO_MANY_LOCKS):
+    if passes(error):
         return Unavailable("The database cannot be reached or written at the moment.")
     return error

@@ -62,7 +62,12 @@ LARGEST_BYTES = 4 * 2**20
 """Of one record: the frozen list of a batch of thousands of essays fits many times."""
 SETTINGS = {"retention.ms": str(int(KEPT.total_seconds() * 1000)), "max.message.bytes": str(LARGEST_BYTES)}
 """Of a topic; the rest is as the broker has it."""
-COMMON: dict[str, Any] = {"client.id": "huleedu", "log_level": 4, "message.max.bytes": LARGEST_BYTES}
+COMMON: dict[str, Any] = {
+    "client.id": "huleedu",
+    "log_level": 4,
+    "message.max.bytes": LARGEST_BYTES,
+    "reconnect.backoff.max.ms": 1_000,  # by default a broker that is back is found after ten seconds
+}
 PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
@@ -133,14 +138,15 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
         if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
     ]
     made = []
-    for name, creation in admin.create_topics(missing).items() if missing else ():
+    making = admin.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}
+    for name, creation in making.items():
         try:
-            creation.result(ADMIN_SECONDS)
+            creation.result()
             made.append(name)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                told = NotYet if error.args[0].retriable() else Usage
-                raise told(f"Kafka does not make {name}: {error.args[0].str()}. Look at HULEEDU_LOG_URL.") from error
+            fault = error.args[0]
+            if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise _kind(fault)(f"Kafka does not make {name}: {fault.str()}. Look at HULEEDU_LOG_URL.") from error
     return made
 
 
@@ -154,8 +160,13 @@ def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
     except KafkaException as error:
         admin.poll(0)
         cause = [*told, error.args[0]][0]  # the first is why, the rest is that it was tried again
-        kind = Usage if cause.code() == KafkaError._AUTHENTICATION else NotYet  # noqa: SLF001 -- librdkafka's name
-        raise kind(f"Kafka cannot be reached: {cause.str()}. Mend HULEEDU_LOG_URL, or start it.") from error
+        raise _kind(cause)(f"Kafka cannot be reached: {cause.str()}. Mend HULEEDU_LOG_URL, or start it.") from error
+
+
+def _kind(fault: KafkaError) -> type[Usage]:
+    """Return Usage for a broker's last word; the client's own faults pass, and so does much of what a broker says."""
+    last = fault.code() > 0 or fault.code() == KafkaError._AUTHENTICATION  # noqa: SLF001 -- librdkafka's name
+    return Usage if last and not fault.retriable() else NotYet
 
 
 def examine_topics(url: str) -> str:
