@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -25,12 +25,11 @@ from huleedu.phases import store as phases
 from huleedu.phases.work import LEASE
 from huleedu.platform.db import ReadTx
 from huleedu.platform.errors import Retry
-from huleedu.platform.log import store as log_store
 from huleedu.platform.log.store import topic_channel
 from huleedu.services import ROSTER
 from tests.acceptance.classes import ESSAYS, Class
 from tests.acceptance.served import client
-from tests.engine.apart import Town, behind, check, fleet, town_of
+from tests.engine.apart import Town, check, fleet, town_of, until_nothing_is_left_to_do
 from tests.engine.listener import Listener
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE, Servers
@@ -63,12 +62,16 @@ class Course:
         """Have one class after another assessed, until the storm is over and the last class has its results."""
         while not storm.over:
             self.classes.append(each := Class(next(_numbers)))
-            await asyncio.to_thread(self._go_on, each)
+            await asyncio.to_thread(self._with_client, each.go_on)
             await self.listener.until(partial(_ended, each))
 
-    def _go_on(self, each: Class) -> None:
+    async def ask(self, method: str, path: str) -> Any:  # noqa: ANN401 -- JSON
+        """Return the answer, however often it has to be asked for."""
+        return await asyncio.to_thread(self._with_client, lambda ask: ask(method, path))
+
+    def _with_client(self, use: Callable[[Callable[..., Any]], Any]) -> Any:  # noqa: ANN401 -- whatever it returns
         with client(self.url, self.teacher.token) as http:
-            each.go_on(partial(self._ask, http))
+            return use(partial(self._ask, http))
 
     def _ask(self, http: httpx2.Client, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 -- JSON
         while not self.given_up.wait(REST_SECONDS):
@@ -181,21 +184,14 @@ async def test_nothing_is_lost_or_doubled_whatever_is_killed(town: Town, servers
         await check(town, course.teacher, *(str(each.batch_id) for each in course.classes))
 
 
-async def until_nothing_is_left_to_do(town: Town) -> None:
-    """Wait until the outbox is empty and each group has come to the end of all that it hears."""
-    with town.platform.db.watch(map(topic_channel, TOPICS.values())) as watch:
-        while await town.platform.db.read(lambda tx: log_store.waiting(tx, 1)) or await behind(town):
-            await watch.take()
-
-
 async def assert_results_are_there(town: Town, course: Course) -> None:
     """Each class has ended well, each of its essays has its results, and the views are the owners' word."""
     for each in course.classes:
         batch_id = str(each.batch_id)
-        batch = await course.teacher.ask("GET", f"/batches/{batch_id}/status", 200)
+        batch = await course.ask("GET", f"/v1/batches/{batch_id}/status")
         assert (batch["status"], batch["pipeline_state"]["run_id"]) == ("completed_successfully", each.run_id)
         assert (batch["essays"], batch["unassessed"], batch["attention"]) == (ESSAYS, 0, None)
-        essays = (await course.teacher.ask("GET", f"/batches/{batch_id}/essays", 200))["items"]
+        essays = (await course.ask("GET", f"/v1/batches/{batch_id}/essays"))["items"]
         assert sorted(essay["file_name"] for essay in essays) == sorted(each.stored)
         assert {essay_id for essay_id in each.stored.values() if essay_id} <= {one["essay_id"] for one in essays}
         assert all(set(essay["metrics"]) == set(PhaseName) for essay in essays)
