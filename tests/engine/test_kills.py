@@ -43,6 +43,7 @@ MOMENT_SECONDS = (0.0, 2.0)
 AT_WORK = 0.7
 """Of the kills so many wait until a batch is in work; the others hit whatever is done then."""
 TEACHERS = 3
+UNDER_WAY = {"ready", "processing"}
 PATIENCE_SECONDS = 120
 REST_SECONDS = 0.2
 _numbers = itertools.count()
@@ -86,9 +87,6 @@ class Course:
 def _ended(each: Class, shown: Shown) -> bool:
     status = shown.get(each.batch_id or "", {}).get("status", {})
     return bool(status) and status["pipeline_state"]["run_id"] == each.run_id and status["status"] not in UNDER_WAY
-
-
-UNDER_WAY = {"ready", "processing"}
 
 
 class Storm:
@@ -173,15 +171,15 @@ async def test_nothing_is_lost_or_doubled_whatever_is_killed(town: Town, servers
                     await course.listener.until(lambda shown: shown == fresh)  # noqa: B023 -- awaited at once
             for stay in staying:
                 stay.cancel()
+        assert Counter(storm.killed) == KILLS
+        assert sum(storm.in_work) >= len(storm.killed) / 2, list(zip(storm.killed, storm.in_work, strict=True))
+        for course in courses:
+            assert course.listener.connections > 1
+            await assert_results_are_there(town, course)
+            await check(town, course.teacher, *(str(each.batch_id) for each in course.classes))
     finally:
         for course in courses:
             course.given_up.set()
-    assert Counter(storm.killed) == KILLS
-    assert sum(storm.in_work) >= len(storm.killed) / 2, list(zip(storm.killed, storm.in_work, strict=True))
-    for course in courses:
-        assert course.listener.connections > 1
-        await assert_results_are_there(town, course)
-        await check(town, course.teacher, *(str(each.batch_id) for each in course.classes))
 
 
 async def assert_results_are_there(town: Town, course: Course) -> None:
