@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -97,13 +98,13 @@ class Storm:
         self.killed: list[str] = []
         self.in_work: list[bool] = []
         self._town, self._servers, self._random = town, servers, random.Random(seed)
-        self._back: dict[str, asyncio.Task[None]] = {}
+        self._back: dict[str, asyncio.Future[None]] = {}
 
     async def blow(self) -> None:
         """Kill each as often as it is its share; whatever was killed is started again at once."""
         victims = list(Counter(KILLS).elements())
         self._random.shuffle(victims)
-        async with asyncio.TaskGroup() as back:
+        with ThreadPoolExecutor() as hands:  # which let go of nothing that they have begun to start
             for name in victims:
                 # A moment at random: it waits for nothing.
                 await asyncio.sleep(self._random.uniform(*MOMENT_SECONDS))
@@ -114,7 +115,8 @@ class Storm:
                 self.in_work.append(await self._is_in_work())
                 await asyncio.to_thread(self._kill, name)
                 self.killed.append(name)
-                self._back[name] = back.create_task(asyncio.to_thread(self._start, name))
+                self._back[name] = asyncio.wrap_future(hands.submit(self._start, name))
+            await asyncio.gather(*self._back.values())
         self.over = True
 
     async def _work(self) -> None:
