@@ -187,3 +187,10 @@ def test_no_process_and_no_noise_is_left_by_a_server_that_ends_with_a_child_stuc
         assert fifo.read_bytes() == b""  # the end comes when the nursery and all children are gone
         assert server.communicate()[1] == b""
         assert server.returncode == status
+
+
+def test_a_nursery_whose_server_was_killed_meanwhile_does_not_even_load() -> None:
+    nobody = "0"  # no process that can have started it
+    begun = f"from huleedu.platform.nursery import main; main('0', 'builtins:breakpoint', '0', {nobody!r})"
+    done = subprocess.run([sys.executable, "-c", begun], check=False, capture_output=True, text=True, timeout=LONG_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -22,6 +22,7 @@ from typing_extensions import override
 from huleedu.contracts.batch import BatchStateChangedV1
 from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.orchestrator import store as orchestrator
+from huleedu.platform.errors import Retry
 from huleedu.platform.installation import opened
 from huleedu.platform.log import store as log_store
 from huleedu.platform.settings import Settings
@@ -193,3 +194,16 @@ async def behind(town: Town) -> dict[tuple[str, str, int], int]:
         for (topic, part), end in there.items()
         if topic in map(TOPICS.get, service.hears) and end != read.get((service.group, topic, part), 0)
     }
+
+
+async def until_nothing_is_left_to_do(town: Town) -> None:
+    """Wait until the outbox is empty and each group has come to the end of all that it hears."""
+    with town.platform.db.watch(map(log_store.topic_channel, TOPICS.values())) as watch:
+        while not await _is_quiet(town):
+            await watch.take()
+
+
+async def _is_quiet(town: Town) -> bool:
+    with suppress(Retry):  # connections to a server that was killed
+        return not (await town.platform.db.read(lambda tx: log_store.waiting(tx, 1)) or await behind(town))
+    return False

@@ -10,13 +10,13 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from tests.engine.apart import Place, Town, check, fleet, town_of, until_in_work
+from tests.engine.apart import Place, Town, check, fleet, town_of, until_in_work, until_nothing_is_left_to_do
 from tests.engine.listener import Listener
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), *ENGINE]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300), *ENGINE]
 CLASS, LONG = 8, "We was hapy in the sommer. " * 60
 ELECTED = text("""
     SELECT client_port FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -82,6 +82,7 @@ async def test_two_gateways_tell_a_teacher_the_same_and_one_that_is_killed_takes
     stays, goes = pages = [Listener(many, anna, itertools.cycle(order)) for order in (urls, urls[::-1])]
 
     async def told_the_same() -> None:
+        await until_nothing_is_left_to_do(many)
         fresh = await stays.page.fresh()
         for each in pages:
             await each.until(lambda shown: shown == fresh)

@@ -2,7 +2,6 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,8 @@ class Office:
 
     def __init__(self, school: School, clock: ManualClock, preload: str = "tests.service.quirky:install") -> None:
         self.school, self.db, self.clock = school, school.db, clock
-        settings = school.platform.settings.model_copy(update={"work_timeout_seconds": 0.5})
         self.workers = Workers(count=2, preload=preload)
-        self.queue = WorkQueue(replace(school.platform, settings=settings), self.workers)
+        self.queue = WorkQueue(school.platform, self.workers)
         self.tasks = Tasks(clock)
         self.journal = school.directory / "journal"
         self.journal.touch()
@@ -100,6 +98,7 @@ async def waiting(office: Office) -> list[tuple[str, int]]:
 
 
 async def test_what_happens_to_one_essay_happens_to_no_other(office: Office, tmp_path: Path) -> None:
+    office.queue._timeout_s = 2
     for text in ("good", "fail", "die", "hang", "exhaust", f"die-once {tmp_path}/died", "well"):
         await office.request(text)
     office.open()
@@ -204,7 +203,6 @@ async def test_a_lease_that_runs_out_returns_to_the_queue(office: Office) -> Non
 
 
 async def test_work_that_takes_longer_than_a_lease_keeps_it(office: Office, tmp_path: Path) -> None:
-    office.queue._timeout_s = 60
     os.mkfifo(tmp_path / "fifo")
     await office.request(f"wait {tmp_path}/fifo")
     office.open()
@@ -234,7 +232,6 @@ async def test_a_lease_that_has_run_out_is_not_renewed(office: Office) -> None:
 
 
 async def test_who_has_lost_the_lease_says_nothing_and_takes_nothing_away(office: Office, tmp_path: Path) -> None:
-    office.queue._timeout_s = 60
     os.mkfifo(tmp_path / "fifo")
     await office.request(f"wait {tmp_path}/fifo")
     office.open()
@@ -251,7 +248,6 @@ async def test_who_has_lost_the_lease_says_nothing_and_takes_nothing_away(office
 
 
 async def test_a_cancel_stops_what_is_running_and_what_comes_later(office: Office, tmp_path: Path) -> None:
-    office.queue._timeout_s = 60
     os.mkfifo(tmp_path / "fifo")
     await office.request(f"wait {tmp_path}/fifo")
     office.open()

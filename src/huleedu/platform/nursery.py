@@ -25,11 +25,13 @@ HEAD = 8  # bytes that give a message's length
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main(control_fd: str, preload: str, memory_mib: str) -> None:
+def main(control_fd: str, preload: str, memory_mib: str, server: str) -> None:
     """Load, then obey until the server is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops a whole group means the server, which decides
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
+    if os.getppid() != int(server):  # it was killed before it could take this process with it
+        os._exit(0)
     gc.disable()
     trouble = _load(preload)
     gc.freeze()  # shared pages stay shared: the collector would write to them

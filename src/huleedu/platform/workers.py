@@ -9,6 +9,7 @@ nothing that is stuck in native code stays behind.
 
 import asyncio
 import contextlib
+import os
 import pickle
 import socket
 import sys
@@ -31,7 +32,7 @@ CLOSE_S = 1.0  # a nursery that has not left by then, because it is still loadin
 log = structlog.get_logger()
 
 # The nursery looks for modules where the server does, whatever way that path came about.
-_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from huleedu.platform.nursery import main; main(*sys.argv[1:4])"
+_BOOT = "import sys; sys.path[:] = sys.argv[5:]; from huleedu.platform.nursery import main; main(*sys.argv[1:5])"
 
 
 class WorkerDied(Exception):
@@ -89,7 +90,7 @@ class Workers:
         """Return at once; the nursery loads in the background, and the first calls wait for it."""
         self._control, theirs = socket.socketpair()
         with theirs:
-            arguments = [str(theirs.fileno()), self._preload, str(self._memory_mib), *sys.path]
+            arguments = [str(theirs.fileno()), self._preload, str(self._memory_mib), str(os.getpid()), *sys.path]
             self._nursery = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-c", _BOOT, *arguments],
                 stdin=DEVNULL,
