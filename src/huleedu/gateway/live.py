@@ -207,7 +207,7 @@ class Live:
             item = json.loads(message)
             if "seq" in item:
                 place = (int(item["epoch"]), item["seq"])
-                socket.put(Waiting(place, message, item["at"], item.get("traceparent")))
+                socket.put(Waiting(place, message, item.get("at", ""), item.get("traceparent")))
             else:  # a credential of this teacher has ended
                 await self._look_again([socket])
 

@@ -24,7 +24,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from huleedu.contracts.messages import ENVELOPES, TOPICS
-from huleedu.platform.context import current, new_id, new_trace
+from huleedu.platform.context import current, new_id
 from huleedu.platform.db import Big, Timestamp, each, insert, metadata
 from huleedu.platform.log import Backlog
 
@@ -132,7 +132,7 @@ def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) 
             source_service=context.service,
             correlation_id=context.correlation_id or minted,
             causation_id=context.causation_id,
-            traceparent=context.traceparent or new_trace(),
+            traceparent=context.traceparent,
             subject=message.batch_id,
             user_id=context.user_id,
             version=message.subject_version,
