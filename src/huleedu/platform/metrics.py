@@ -10,6 +10,7 @@ import asyncio
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -88,6 +89,7 @@ MEASURED = Asked(
 ASKED = (
     LAG, LAG_SECONDS, OUTBOX, OUTBOX_SECONDS, LETTERS, KEYS, WORK, WORK_SECONDS, VIEW_SECONDS, MEASURED,
 )  # fmt: skip
+log = structlog.get_logger()
 Sample = tuple[Asked, tuple[str, ...], float]
 
 
@@ -123,6 +125,8 @@ async def scraped(platform: Platform, services: Sequence[Service]) -> bytes:
     answers = dict(zip(questions, await asyncio.gather(*asked, return_exceptions=True), strict=True))
     samples: list[Sample] = []
     for source, answer in answers.items():
+        if isinstance(answer, BaseException):
+            log.warning("metrics.not_measured", source=source, cause=repr(answer)[:200])
         found = [] if isinstance(answer, BaseException) else answer
         samples += [(MEASURED, (source,), bool(found)), *found]
     return generate_latest(Scrape(samples))
@@ -145,10 +149,11 @@ async def _database(platform: Platform, services: Sequence[Service]) -> list[Sam
 async def _log(platform: Platform, services: Sequence[Service]) -> list[Sample]:
     now, log = platform.clock.now(), platform.log
     samples = [*_backlog((OUTBOX, OUTBOX_SECONDS), (), await log.unsent(), now)]
-    for service in services:
-        lag = await log.lag(service.group, {TOPICS[message] for message in service.hears})
+    heard = {service.group: {TOPICS[message] for message in service.hears} for service in services}
+    lags = await asyncio.gather(*(log.lag(group, topics) for group, topics in heard.items()))
+    for group, lag in zip(heard, lags, strict=True):
         for topic, behind in lag.items():
-            samples += _backlog((LAG, LAG_SECONDS), (service.group, topic), behind, now)
+            samples += _backlog((LAG, LAG_SECONDS), (group, topic), behind, now)
     return samples
 
 
