@@ -205,7 +205,7 @@ async def test_each_process_tells_what_it_can_see(seen: Seen) -> None:
     for told in found.values():
         assert told["huleedu_outbox_events", frozenset()] == 0
     assert all(lags({name: text}) for name, text in seen.metrics.items() if name != "gateway")
-    assert found["phases"]["huleedu_work_events", frozenset({"nlp"})] == 0
+    assert found["phases"]["huleedu_work_units", frozenset({"nlp"})] == 0
     assert found["gateway"]["huleedu_sockets", frozenset()] == 1
     assert found["gateway"]["huleedu_push_seconds_count", frozenset()] >= 1
 

@@ -56,8 +56,8 @@ async def test_what_waits_for_a_worker_is_told_by_phase_with_the_age_of_the_olde
         await platform.db.write(lambda tx: enqueue(tx, PhaseName.NLP))
         clock.move(60)
     found = await scraped(platform)
-    assert (value(found, "work_events", "nlp"), value(found, "work_seconds", "nlp")) == (2, 120)
-    assert (value(found, "work_events", "spellcheck"), value(found, "work_seconds", "spellcheck")) == (0, 0)
+    assert (value(found, "work_units", "nlp"), value(found, "work_seconds", "nlp")) == (2, 120)
+    assert (value(found, "work_units", "spellcheck"), value(found, "work_seconds", "spellcheck")) == (0, 0)
 
 
 async def test_what_a_group_has_not_handled_grows_old_and_what_is_in_the_view_too(

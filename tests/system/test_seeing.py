@@ -90,7 +90,7 @@ async def test_the_metrics_of_a_class_are_told_on_the_internal_listener_only(tmp
         for message in service.hears:
             assert value(found, "lag_seconds", service.group, TOPICS[message]) == 0
     assert value(found, "measured", "database") == value(found, "measured", "log") == 1
-    assert value(found, "work_events", "nlp") == value(found, "outbox_events") == value(found, "sockets") == 0
+    assert value(found, "work_units", "nlp") == value(found, "outbox_events") == value(found, "sockets") == 0
     assert 0 < value(found, "view_seconds", "result-aggregator-service") < 60
     started = ("gateway", "POST", "/v1/batches/{batch_id}/pipelines", "2xx")
     assert value(found, "http_request_seconds_count", *started) >= 1

@@ -64,6 +64,7 @@ PUSH_SECONDS = Histogram(
     buckets=QUICK,
 )
 OPEN_SOCKETS = Gauge("huleedu_sockets", "Live connections of this process.", registry=REGISTRY)
+COUNTED = (HTTP_SECONDS, HANDLER_SECONDS, PUSH_SECONDS, OPEN_SOCKETS)
 
 
 class Asked(NamedTuple):
@@ -80,7 +81,7 @@ OUTBOX = Asked("huleedu_outbox_events", f"Events that are not in the log yet, up
 OUTBOX_SECONDS = Asked("huleedu_outbox_seconds", "Age of the oldest event that is not in the log yet.")
 LETTERS = Asked("huleedu_dead_letters", f"Records that are parked, up to {store.MOST:,}.", ("group",))
 KEYS = Asked("huleedu_parked_keys", "Keys (topic and batch) of which nothing is handled any more.", ("group",))
-WORK = Asked("huleedu_work_events", f"Work that waits for a worker, up to {store.MOST:,}.", ("phase",))
+WORK = Asked("huleedu_work_units", f"Work that waits for a worker, up to {store.MOST:,}.", ("phase",))
 WORK_SECONDS = Asked("huleedu_work_seconds", "Age of the oldest work that waits for a worker.", ("phase",))
 VIEW_SECONDS = Asked("huleedu_view_seconds", "Time since the newest event that is in a view was said.", ("group",))
 MEASURED = Asked(
