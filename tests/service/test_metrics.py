@@ -1,6 +1,7 @@
 """What is asked for when somebody looks at the metrics, and what is told when something does not answer."""
 
 import asyncio
+import socket
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from huleedu.platform.errors import Unavailable
 from huleedu.platform.log import Backlog, Record, parking, store
 from huleedu.platform.log.delivery import Delivery
 from huleedu.platform.log.embedded import EmbeddedLog
+from huleedu.platform.log.kafka import KafkaLog
 from tests.given import RestlessClock
 from tests.seeing import Samples, samples, value
 
@@ -98,6 +100,13 @@ class Away(EmbeddedLog):
     @override
     async def unsent(self) -> Backlog:
         raise Unavailable("The broker is away.")
+
+
+async def test_a_broker_that_says_nothing_is_told_and_not_taken_for_one_that_has_nothing(platform: Platform) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        log = KafkaLog(platform.db, f"kafka://127.0.0.1:{mute.getsockname()[1]}?security.protocol=PLAINTEXT")
+        found = await scraped(replace(platform, log=log))
+    assert (value(found, "measured", "log"), value(found, "measured", "database")) == (0, 1)
 
 
 @pytest.mark.parametrize("log", [Hanging, Away])

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from huleedu.platform.errors import Unavailable
 from huleedu.platform.log import Backlog, store
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Ends:
         asked = {self._at(place): latest for place in starts}
         told = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
         ends = {self._place(at.topic, at.partition): end.result().offset for at, end in told.items()}
+        if min(ends.values()) < 0:  # how the library tells that the broker has not answered
+            raise Unavailable("Kafka does not say where its partitions end.")
         counts = {place: max(0, ends[place] - start) for place, start in starts.items()}
         oldest = self._oldest({place: start for place, start in starts.items() if counts[place]})
         found: dict[str, Backlog] = {}
