@@ -23,10 +23,9 @@ LAST_SECONDS = 1.0
 @contextmanager
 def exported(name: str) -> Iterator[None]:
     """Send the spans of this process while the block runs, in a thread of its own; what nobody takes is dropped."""
-    exporter = OTLPSpanExporter()
     resource = Resource({SERVICE_NAME: name}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     try:
         with collected(provider):
             yield
@@ -34,4 +33,3 @@ def exported(name: str) -> Iterator[None]:
         ending = threading.Thread(target=provider.shutdown, daemon=True)
         ending.start()
         ending.join(LAST_SECONDS)
-        exporter.shutdown()  # type: ignore[no-untyped-call]  # the library's
