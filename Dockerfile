@@ -18,7 +18,7 @@ COPY . .
 RUN make dist
 RUN python -m venv /opt/huleedu \
     && /opt/huleedu/bin/pip install --no-cache-dir --disable-pip-version-check \
-        --constraint dist/huleedu-*-constraints.txt "$(echo dist/huleedu-*.whl)[kafka,redis,s3]"
+        --constraint dist/huleedu-*-constraints.txt "$(echo dist/huleedu-*.whl)[kafka,otel,redis,s3]"
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="HuleEdu" org.opencontainers.image.licenses="Apache-2.0"

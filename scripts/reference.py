@@ -25,6 +25,7 @@ from huleedu.cli import app
 from huleedu.contracts.measures import MEASURES, UNITS
 from huleedu.lifecycle.model import TRANSITIONS as ESSAY
 from huleedu.orchestrator.model import TRANSITIONS as BATCH
+from huleedu.platform.metrics import ASKED, COUNTED
 from huleedu.platform.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs/reference"
@@ -97,9 +98,22 @@ def measures() -> str:
     return json.dumps({"measures": dumped, "units": UNITS}, indent=2, ensure_ascii=False)
 
 
+def metrics() -> str:
+    rows = []
+    for counted in COUNTED:
+        labels = counted._labelnames  # noqa: SLF001 -- the library tells them nowhere else
+        rows += [(family.name, family.type, labels, family.documentation) for family in counted.describe()]
+    rows += [(asked.name, "gauge", asked.labels, asked.meaning) for asked in ASKED]
+    head = ("name", "type", "labels", "meaning")
+    told = table(head, ((f"`{name}`", kind, ", ".join(names), meaning) for name, kind, names, meaning in rows))
+    where = "At `/metrics` of the internal listener, beside the `process_…` of Prometheus' own library."
+    return f"# Metrics\n\n{NOTE}\n{where} [What to watch](../how-to/run-on-kafka.md#what-to-watch).\n\n{told}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": commands,
     "measures.json": measures,
+    "metrics.md": metrics,
     "openapi.json": openapi,
     "settings.md": settings,
     "states.md": states,

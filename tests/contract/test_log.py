@@ -14,7 +14,7 @@ from huleedu.contracts.envelope import Event
 from huleedu.contracts.messages import TOPICS, decode
 from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, Tx
-from huleedu.platform.log import Consumer, Log, Record, store
+from huleedu.platform.log import Backlog, Consumer, Log, Record, store
 from huleedu.platform.log.embedded import EmbeddedLog
 from tests.engine.kafka import kafka_log
 from tests.servers import ENGINE
@@ -167,3 +167,21 @@ async def test_bytes_that_mean_nothing_are_handed_on_as_they_are(log: Log, db: D
     async with log.consume("g", HEARD) as consumer:
         (record,) = await consumer.fetch()
     assert (record.key, record.value) == ("x", b'{"no": "envelope"')
+
+
+async def test_what_a_group_has_not_handled_is_told_whoever_asks(
+    log: Log, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huleedu.platform.log.kafka_lag.ANSWER_SECONDS", 30.0)
+    await say(db, *events(LANES[0], range(3)))
+    async with log.consume("g", HEARD) as consumer:
+        records = await read(consumer, 3)
+        for handled in records:
+            lag = await log.lag("g", HEARD)
+            assert [lag[topic].size for topic in HEARD] == [3 - records.index(handled), 0]
+            assert [lag[topic].since is None for topic in HEARD] == [False, True]
+            await commit(db, "g", [handled])
+    assert await log.lag("g", HEARD) == dict.fromkeys(HEARD, Backlog())
+    assert (await log.lag("new", HEARD[:1]))[HEARD[0]].size == 3
+    while await log.unsent() != Backlog():
+        pass

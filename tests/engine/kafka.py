@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from uuid import uuid4
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from huleedu.contracts.messages import MESSAGES, TOPICS
@@ -44,6 +44,11 @@ async def relaying(log: KafkaLog) -> AsyncIterator[None]:
 
 def everything(url: str) -> list[str]:
     """Return every envelope in these topics."""
+    return [(message.value() or b"").decode() for message in messages(url)]
+
+
+def messages(url: str) -> list[Message]:
+    """Return everything in these topics as any client sees it."""
     cluster, found = Cluster.of(url), []
     consumer = Consumer(cluster.config | {"group.id": str(uuid4()), "enable.partition.eof": True})
     places = [(f"{cluster.prefix}{said.topic}", part) for said in MESSAGES for part in range(said.partitions)]
@@ -53,7 +58,7 @@ def everything(url: str) -> list[str]:
         for message in consumer.consume(100, 1.0):
             error = message.error()
             ended += error is not None and error.code() == KafkaError._PARTITION_EOF
-            found += [] if error else [(message.value() or b"").decode()]
+            found += [] if error else [message]
     consumer.close()
     return found
 

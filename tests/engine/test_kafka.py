@@ -248,6 +248,13 @@ async def test_a_relay_killed_before_it_marks_sends_twice_and_effects_happen_onc
         assert not await world.db.read(lambda tx: store.waiting(tx, 1))
 
 
+async def test_what_nobody_has_brought_to_the_broker_is_told(world: World) -> None:
+    await say_round(world, 0)
+    said = world.platform.clock.now()
+    waiting = await log_of(world).unsent()
+    assert (waiting.size, waiting.since is not None and waiting.since < said) == (len(LANES), True)
+
+
 async def test_any_client_can_tell_from_the_headers_what_a_record_is(world: World, url: str) -> None:
     trace = f"00-{1:032x}-{2:016x}-01"
     async with relaying(log_of(world)), log_of(world).consume("g", [TOPIC]) as consumer:

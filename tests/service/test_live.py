@@ -335,6 +335,7 @@ async def test_a_client_that_does_not_read_is_sent_away_and_loses_nothing(
                 "batch_id": "b",
                 "version": 1,
                 "at": "2026-01-01T00:00:00Z",
+                "traceparent": None,
             }
             message = {"event": "essay_removed", "data": {"essay_id": "x" * 2**19}, **place}
             await scene.backplane.publish_user_notification(anna.user_id, message)

@@ -135,7 +135,7 @@ async def test_what_comes_late_of_an_earlier_epoch_is_not_heard(scene: Scene) ->
         late = {"epoch": epoch, "seq": int(seq) + 1}
         await scene.house.platform.backplane.publish_user_notification(scene.anna.user_id, late)
         for socket in scene.live._sockets[scene.anna.user_id]:
-            socket.put((int(epoch), 99))
+            socket.put(live.Waiting((int(epoch), 99)))
         assert await client.hears() == {"event": "ping", "cursor": now}
         await scene.changed()
         assert (await client.hears())["seq"] == int(now.partition(":")[2]) + 1

@@ -1,12 +1,10 @@
-"""Every line says whose work it is about; no line, and no error, says what a pupil wrote or is called."""
+"""Every line says whose work it is about; no line, error, metric or trace says what a pupil wrote or is called."""
 
-import asyncio
 import io
 import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ import httpx2
 import pytest
 import pytest_asyncio
 import structlog
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from typing_extensions import override
 from websockets.asyncio.client import connect
 
-from huleedu.cli import serve
 from huleedu.gateway import store
 from huleedu.gateway.handlers import Gateway
 from huleedu.platform import telemetry
@@ -25,7 +23,9 @@ from huleedu.platform.context import bound
 from huleedu.platform.db import Tx
 from huleedu.platform.log import parking
 from huleedu.platform.log import store as log_store
-from tests.system.house import House, Teacher, essay, inhabited, parts
+from huleedu.platform.metrics import scraped
+from tests.seeing import spans_collected, told
+from tests.system.house import House, Teacher, essay, inhabited, listening, parts
 
 CANARY = "Zanzibarquokka"
 log = structlog.get_logger()
@@ -43,24 +43,27 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     logging.root.handlers, logging.root.level = handlers, level
 
 
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """What is told a collector of traces."""
+    with spans_collected() as spans:
+        yield spans
+
+
 @pytest_asyncio.fixture
-async def house(tmp_path: Path, stderr: io.StringIO) -> AsyncIterator[House]:
-    del stderr
+async def house(tmp_path: Path, stderr: io.StringIO, spans: InMemorySpanExporter) -> AsyncIterator[House]:
+    del stderr, spans
     async with inhabited(tmp_path) as house:
         yield house
 
 
-@asynccontextmanager
-async def listening(house: House) -> AsyncIterator[str]:
-    """Serve the public interface, while the block runs, as `huleedu serve` does."""
-    socket = serve._bind("127.0.0.1", 0)
-    listener = serve._listener(house.public)
-    serving = asyncio.create_task(listener.serve([socket]))
-    try:
-        yield serve._url(socket)
-    finally:
-        listener.should_exit = True
-        await serving
+async def seen(house: House, spans: InMemorySpanExporter) -> str:
+    """Return all that monitoring is told: metrics, and spans with their names and attributes."""
+    shown = (await scraped(house.platform, list(house.services.values()))).decode()
+    found = told(spans.get_finished_spans())
+    assert "http_request_seconds_count{" in shown
+    assert "GET /v1/" in found + shown or "POST /v1/" in found
+    return shown + found
 
 
 def lines(stderr: io.StringIO) -> list[Line]:
@@ -110,14 +113,18 @@ async def troubled_run(house: House, anna: Teacher, monkeypatch: pytest.MonkeyPa
     return [response.text for response in (faulty, refused[0], *refused[2:])]
 
 
-async def test_a_canary_is_in_no_line_and_in_no_error(
-    house: House, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+async def test_a_canary_is_in_no_line_no_error_no_metric_and_no_trace(
+    house: House,
+    stderr: io.StringIO,
+    spans: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     anna = await house.teacher(f"Anna {CANARY}")
     errors = await troubled_run(house, anna, monkeypatch)
     parked = [line for line in lines(stderr) if line["event"] == "log.parked"]
     assert [(line["service"], line["level"], "batch_id" in line) for line in parked] == [("aggregator", "error", True)]
-    written = stderr.getvalue() + "".join(capfd.readouterr())
+    written = stderr.getvalue() + "".join(capfd.readouterr()) + await seen(house, spans)
     for secret in (CANARY, anna.token, anna.token[-64:], house.platform.keys.service, "small house"):
         assert secret not in written
         assert all(secret not in error.replace(f"{CANARY}: ", "") for error in errors)
@@ -128,8 +135,12 @@ async def test_a_canary_is_in_no_line_and_in_no_error(
     assert "KeyError" in faults[0]["exception"]
 
 
-async def test_no_credential_is_in_any_line_or_error(
-    house: House, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+async def test_no_credential_is_in_any_line_error_metric_or_trace(
+    house: House,
+    stderr: io.StringIO,
+    spans: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     anna = await house.teacher()
     links = [await anna.link() for _ in range(3)]
@@ -157,14 +168,14 @@ async def test_no_credential_is_in_any_line_or_error(
             broken.setattr(store, "take", fault)
             errors += [await signed_in_by(link=links[3])]
         assert [error.status_code for error in errors] == [201, 401, 422, 422, 422, 204, 401, 500]
-    written = stderr.getvalue() + "".join(capfd.readouterr())
+    written = stderr.getvalue() + "".join(capfd.readouterr()) + await seen(house, spans)
     assert "account.signed_in" in written
     assert "account.wrong_password" in written
-    told = "".join(error.text.replace(f"{CANARY}: ", "") for error in errors)
+    answered = "".join(error.text.replace(f"{CANARY}: ", "") for error in errors)
     assert "127.0.0.1" not in written, "who is where is nobody's business"
     for secret in (CANARY, *links, cookie, ticket, anna.token):
         assert secret not in written
-        assert secret not in told.replace(f'"email":"{anna.email}"', "")
+        assert secret not in answered.replace(f'"email":"{anna.email}"', "")
     assert anna.email not in written
 
 

@@ -36,7 +36,7 @@ from huleedu.platform.clock import Clock, SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db, ReadTx, Tx
 from huleedu.platform.errors import Retry
-from huleedu.platform.log import Consumer, Log, Record, parking, store
+from huleedu.platform.log import Backlog, Consumer, Log, Record, parking, store
 from huleedu.platform.log.redrive import serve
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.service import Notice, Service
@@ -149,6 +149,12 @@ class DryLog:
 
     async def tend(self, clock: Clock) -> None:
         await self._log.tend(clock)
+
+    async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
+        return await self._log.lag(group, topics)
+
+    async def unsent(self) -> Backlog:
+        return await self._log.unsent()
 
 
 class Witness(MemoryBackplane):

@@ -1,5 +1,6 @@
 """The whole platform running in this process, and teachers who use it as the outside world does."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ import httpx2
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from huleedu.cli import serve
 from huleedu.platform.app import Platform, connect, running
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import Clock
@@ -161,3 +163,17 @@ async def inhabited(
             apps = connect(platform, services)
             async with running(platform, [service for service in services if service.name not in without]):
                 yield House(platform, {service.name: service for service in services}, apps)
+
+
+@asynccontextmanager
+async def listening(house: House) -> AsyncIterator[str]:
+    """Serve the public interface, while the block runs, as `huleedu serve` does."""
+    socket = serve._bind("127.0.0.1", 0)
+    socket.listen()  # whoever connects from now on is served, in a moment
+    listener = serve._listener(house.public)
+    serving = asyncio.create_task(listener.serve([socket]))
+    try:
+        yield serve._url(socket)
+    finally:
+        listener.should_exit = True
+        await serving

@@ -61,6 +61,7 @@ class Change:
     """What a stretch of the log has changed for one batch: what is new, and what is to be told."""
 
     state: ProcessingPipelineState
+    traceparent: str | None = None
     essays: list[EssayRow] = field(default_factory=list)
     phases: list[PhaseRow] = field(default_factory=list)
     essay_ids: set[str] = field(default_factory=set)
@@ -75,6 +76,7 @@ class Told(NamedTuple):
     batch_id: str
     version: int
     data: AggregatedBatchStatus | dict[str, Any]
+    traceparent: str | None
 
 
 class Aggregator:
@@ -126,6 +128,7 @@ class Aggregator:
             answer = facts[envelope.subject]
             if isinstance(answer, Answer) and answer.state is not None:
                 change = changes.setdefault(envelope.subject, Change(answer.state))
+                change.traceparent = envelope.traceparent
                 self._note(tx, generations, envelope.data, answer, change)
         told = [changes[batch_id] for batch_id in sorted(changes)]
         phases = [row for change in told for row in change.phases]
@@ -182,7 +185,7 @@ class Aggregator:
                 for essay in essays.get(batch_id, ())
             ]
             for event, data in [*said, (FeedEvent.BATCH_UPDATED, status), *changes[batch_id].also]:
-                yield Told(status.user_id, event, batch_id, status.version, data)
+                yield Told(status.user_id, event, batch_id, status.version, data, changes[batch_id].traceparent)
 
     def _erase(self, tx: Tx, erased: Iterable[EventEnvelope[Any]]) -> Iterator[Told]:
         """Delete what is held of batches; their teachers are told that they are gone, and each erasure is reported."""
@@ -192,7 +195,8 @@ class Aggregator:
             with caused_by(envelope):
                 log_store.append(tx, [BatchErasureReportedV1(batch_id=batch_id, service="aggregator")])
             if envelope.user_id is not None:
-                yield Told(envelope.user_id, FeedEvent.BATCH_DELETED, batch_id, 0, {"batch_id": batch_id})
+                data = {"batch_id": batch_id}
+                yield Told(envelope.user_id, FeedEvent.BATCH_DELETED, batch_id, 0, data, envelope.traceparent)
 
     def _write(self, tx: Tx, told: Sequence[Told]) -> list[Notice]:
         """Write what is told into the teachers' feeds. A batch is told with the cursor that it is valid at."""
@@ -214,6 +218,7 @@ class Aggregator:
                 version=entry.version,
                 data=data,
                 at=tx.now,
+                traceparent=entry.traceparent,
             )
             items.append((entry.user_id, item))
         store.add_entries(tx, items)

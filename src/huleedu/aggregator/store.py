@@ -114,6 +114,7 @@ feed = Table(
     Column("version", Integer, nullable=False),
     Column("payload", Text, nullable=False),
     Column("at", Timestamp, nullable=False),
+    Column("traceparent", Text),
     PrimaryKeyConstraint("user_id", "seq"),
     Index("feed_batch", "batch_id"),
     Index("feed_subject", "subject"),
@@ -456,6 +457,7 @@ def add_entries(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
             "version": item.version,
             "payload": json.dumps(item.data),
             "at": item.at,
+            "traceparent": item.traceparent,
         }
         for user_id, item in entries
     ]
@@ -499,4 +501,5 @@ def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed
         version=row.version,
         data=json.loads(row.payload),
         at=row.at,
+        traceparent=row.traceparent,
     )

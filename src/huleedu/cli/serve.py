@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from typing_extensions import override
 
@@ -25,16 +26,16 @@ from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
 from huleedu.platform.errors import Problem, Retry, Usage
 from huleedu.platform.http import problem_response
-from huleedu.platform.installation import CONTROL, opened, prepare, require_shared
+from huleedu.platform.installation import CONTROL, opened, prepare, require_shared, traced
 from huleedu.platform.keys import write_private
+from huleedu.platform.metrics import scraped
 from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp
 
     from huleedu.platform.app import Platform
@@ -63,7 +64,8 @@ class Listener(uvicorn.Server):
 
 async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> None:
     """Serve until SIGINT or SIGTERM."""
-    if set(names) != set(ROSTER):
+    whole = set(names) == set(ROSTER)
+    if not whole:
         require_shared(settings)
     telemetry.configure(settings.log_level)
     stop = asyncio.Event()
@@ -71,15 +73,16 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     public = _bind(settings.host, settings.port) if "gateway" in names else None
     internal = _bind(settings.internal_host, settings.internal_port, "HULEEDU_INTERNAL_PORT")
-    async with opened(settings, prepare=partial(_patiently, stop)) as platform:
-        services = build_all(platform, names)
-        listeners = [(internal, _listener(_internal(platform, connect(platform, services))))]
-        if lost := [name for name, peer in platform.peers.items() if not peer.connected]:
-            raise Usage(f"HULEEDU_PEERS does not say where {', '.join(lost)} is: add {lost[0]}=http://HOST:PORT.")
-        listeners += [(public, _listener(service.public)) for service in services if public and service.public]
-        gc.freeze()  # what is there now stays, and looking through it again and again took a third of the log's time
-        async with running(platform, services):
-            await _listen(platform, services, listeners, stop)
+    with traced("huleedu" if whole else "-".join(("huleedu", *names))):
+        async with opened(settings, prepare=partial(_patiently, stop)) as platform:
+            services = build_all(platform, names)
+            listeners = [(internal, _listener(_internal(platform, services)))]
+            if lost := [name for name, peer in platform.peers.items() if not peer.connected]:
+                raise Usage(f"HULEEDU_PEERS does not say where {', '.join(lost)} is: add {lost[0]}=http://HOST:PORT.")
+            listeners += [(public, _listener(service.public)) for service in services if public and service.public]
+            gc.freeze()  # what is there now stays; looking through it again and again took a third of the log's time
+            async with running(platform, services):
+                await _listen(platform, services, listeners, stop)
     log.info("serve.stopped")
 
 
@@ -127,7 +130,7 @@ async def _patiently(stop: asyncio.Event, settings: Settings) -> None:
             raise SystemExit
 
 
-def _internal(platform: Platform, apps: Mapping[str, ASGIApp]) -> ASGIApp:
+def _internal(platform: Platform, services: Sequence[Service]) -> ASGIApp:
     """Return what the internal listener serves: each service below its name, one that is by itself also without it."""
 
     async def alive(_request: Request) -> Response:
@@ -140,10 +143,14 @@ def _internal(platform: Platform, apps: Mapping[str, ASGIApp]) -> ASGIApp:
             return problem_response(missing)
         return JSONResponse({"status": "ready"})
 
+    async def metrics(_request: Request) -> Response:
+        return Response(await scraped(platform, services), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    apps = connect(platform, services)
     mounts = [Mount(f"/{name}", app) for name, app in apps.items()]
     if len(apps) == 1:
         mounts += [Mount("", app) for app in apps.values()]
-    return Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready), *mounts])
+    return Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready), Route("/metrics", metrics), *mounts])
 
 
 async def _welcome(platform: Platform, page: str) -> None:

@@ -34,13 +34,17 @@ class FeedEvent(StrEnum):
 
 
 class Entry(Fact):
-    """One entry of a teacher's feed. `seq` grows by one for each entry of that teacher and is the only total order."""
+    """One entry of a teacher's feed. `seq` grows by one for each entry of that teacher and is the only total order.
+
+    `traceparent` is the W3C trace context of what was said last of what led to it.
+    """
 
     seq: int
     epoch: str
     batch_id: str
     version: int
     at: Moment
+    traceparent: str | None = None
 
 
 class FeedItem(Entry):

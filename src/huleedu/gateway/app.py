@@ -13,7 +13,7 @@ from huleedu.gateway.headers import Headers
 from huleedu.gateway.page import PageFiles, described
 from huleedu.gateway.routes import account, batches, essays, frames, pipelines, results, session
 from huleedu.platform.errors import TooLarge
-from huleedu.platform.http import Bound, answer_problems, problem_response
+from huleedu.platform.http import UNTOLD, Bound, answer_problems, problem_response
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,7 +33,9 @@ says what to do. A request body may hold 1 MiB, an upload 100 MiB and 200 files,
 
 def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live) -> FastAPI:
     """Return the application that the outside world talks to."""
-    app = FastAPIOffline(title="HuleEdu", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
+    app = FastAPIOffline(
+        title="HuleEdu", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, telemetry=UNTOLD
+    )
     app.state.access = access
     routers = [resource.routes(gateway) for resource in (batches, essays, pipelines, results)]
     for router in (session.routes(accounts, access), account.routes(accounts), *routers):

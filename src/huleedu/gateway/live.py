@@ -13,14 +13,18 @@ import json
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import structlog
+from opentelemetry.trace import SpanKind
 from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 
 from huleedu.platform.context import bound
 from huleedu.platform.errors import Forbidden, Problem, TooMany, Unauthenticated
+from huleedu.platform.metrics import OPEN_SOCKETS, PUSH_SECONDS
+from huleedu.platform.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -49,13 +53,22 @@ Place = tuple[int, int]
 log = structlog.get_logger()
 
 
+class Waiting(NamedTuple):
+    """A message on its way: its place in the feed, when it was written there, because of what; or the head only."""
+
+    place: Place
+    frame: str = ""
+    at: str = ""
+    traceparent: str | None = None
+
+
 @dataclass(eq=False, slots=True)
 class Socket:
     """One client: the place of the feed that it is at, (epoch, seq), and what waits to be sent."""
 
     websocket: WebSocket
     teacher: Teacher
-    waiting: asyncio.Queue[tuple[Place, str] | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    waiting: asyncio.Queue[Waiting | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     place: Place = (0, 0)
     close_code: int | None = None
     after_ms: int = 0
@@ -66,12 +79,12 @@ class Socket:
         """The place as clients keep it."""
         return f"{self.place[0]}:{self.place[1]}"
 
-    def put(self, place: Place, frame: str = "") -> None:
+    def put(self, message: Waiting) -> None:
         """Let a message wait its turn; a client that is too far behind is told to come again."""
         if self.waiting.full():
             self.end(TOO_SLOW)
         else:
-            self.waiting.put_nowait((place, frame))
+            self.waiting.put_nowait(message)
 
     def end(self, code: int) -> None:
         """Close the connection, with this code, as soon as it is free."""
@@ -115,7 +128,7 @@ class Live:
             return await websocket.close(BAD_FRAME, 'begin with {"event":"hello","cursor":null}')
         except WebSocketDisconnect:
             return None
-        with bound(user_id=teacher.user_id):
+        with bound(user_id=teacher.user_id), OPEN_SOCKETS.track_inprogress():
             socket = Socket(websocket, teacher)
             async with self._joined(socket):
                 await self._look_again([socket])  # what ended before it could hear of it
@@ -161,7 +174,7 @@ class Live:
         heads: dict[str, str] = await self._aggregator.ask("POST", "/internal/v1/feeds:heads", json=list(self._sockets))
         for user_id, head in heads.items():
             for socket in self._sockets.get(user_id, []):
-                socket.put(_place(head))
+                socket.put(Waiting(_place(head)))
 
     def close_all(self) -> None:
         """Ask every client to come again, not all at once: this process is going down."""
@@ -193,7 +206,8 @@ class Live:
         async for message in messages:
             item = json.loads(message)
             if "seq" in item:
-                socket.put((int(item["epoch"]), item["seq"]), message)
+                place = (int(item["epoch"]), item["seq"])
+                socket.put(Waiting(place, message, item.get("at", ""), item.get("traceparent")))
             else:  # a credential of this teacher has ended
                 await self._look_again([socket])
 
@@ -204,7 +218,7 @@ class Live:
                 with suppress(Problem):  # without its feed it can only come again with its cursor
                     await self._welcome(socket, cursor)
                     while (message := await socket.waiting.get()) is not None:
-                        await self._forward(socket, *message)
+                        await self._forward(socket, message)
                 code = socket.close_code or GOING_DOWN
                 if code == GOING_DOWN:
                     await _send(socket, {"event": "reconnect", "after_ms": socket.after_ms})
@@ -222,22 +236,28 @@ class Live:
         await _send(socket, {"event": "welcome", "cursor": socket.cursor, "heartbeat_s": HEARTBEAT_SECONDS})
         await self._catch_up(socket, page)
 
-    async def _forward(self, socket: Socket, place: Place, frame: str) -> None:
+    async def _forward(self, socket: Socket, message: Waiting) -> None:
         """Send a message if it is the next one; if something is missing before it, read the feed instead.
 
         One of an earlier epoch was under way while the views were made again, and says nothing any more.
         """
-        epoch, seq = socket.place
+        (epoch, seq), place = socket.place, message.place
         if place[0] > epoch:
             socket.place = place
             await _send(socket, RESYNC)
-        elif frame and place == (epoch, seq + 1):
-            await _send(socket, frame)
+        elif message.frame and place == (epoch, seq + 1):
+            await self._push(socket, message)
             socket.place = place
         elif place > socket.place:
             await self._catch_up(socket, await self._page(socket, socket.cursor))
-        if not frame:
+        if not message.frame:
             await _send(socket, {"event": "ping", "cursor": socket.cursor})
+
+    async def _push(self, socket: Socket, message: Waiting) -> None:
+        """Send a message that came over the backplane: the last step of its trace."""
+        with bound(traceparent=message.traceparent), span("push", SpanKind.PRODUCER):
+            await _send(socket, message.frame)
+        PUSH_SECONDS.observe((self._clock.now() - datetime.fromisoformat(message.at)).total_seconds())
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
         """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from huleedu.contracts.batch import BatchErasedV1
@@ -38,6 +39,7 @@ def build(platform: Platform) -> Service:
             BatchErasedV1: phases.on_batch_erased,
         },
         ends=BatchErasedV1,
+        queue=partial(store.waiting, patience=PATIENCE),
         prepare=_prepare,
         tasks=[*[queue.serve] * count, queue.stop_cancelled, queue.watch, sweep.sweep, sweep.remind],
         workers=workers,

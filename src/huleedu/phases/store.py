@@ -21,9 +21,10 @@ from sqlalchemy import (
     update,
 )
 
-from huleedu.contracts.phase import PhaseWorkRequestedV1
+from huleedu.contracts.phase import PhaseName, PhaseWorkRequestedV1
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.db import Big, Timestamp, each, insert, metadata
+from huleedu.platform.db import Big, Timestamp, each, insert, member, metadata
+from huleedu.platform.log import Backlog
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
@@ -120,6 +121,16 @@ def enqueue(tx: Tx, request: PhaseWorkRequestedV1, asked_by: Mapping[str, str | 
     }
     tx.execute(_enqueue(), [row])
     tx.announce(QUEUE_CHANNEL)
+
+
+def waiting(tx: ReadTx, patience: timedelta) -> dict[str, Backlog]:
+    """Return what waits for a worker, by phase; all work is due as long after it came."""
+    phase = member(work.c.request, "phase").label("phase")
+    found = select(phase, work.c.due).where(work.c.state == QUEUED).limit(log_store.MOST).subquery()
+    counted = select(found.c.phase, func.count().label("size"), func.min(found.c.due).label("due"))
+    none = {phase.value: Backlog() for phase in PhaseName}
+    rows = tx.all(counted.group_by(found.c.phase))
+    return none | {row.phase: Backlog(row.size, row.due - patience) for row in rows}
 
 
 def queued(tx: ReadTx) -> dict[str, dict[str, int]]:

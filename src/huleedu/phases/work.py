@@ -20,10 +20,11 @@ import structlog
 
 from huleedu.contracts.phase import Engine, EssayOutcome, PhaseWorkCompletedV1, WorkOutcome
 from huleedu.phases import fairness, store, worker
-from huleedu.platform.context import bound, child, new_id
+from huleedu.platform.context import bound, new_id
 from huleedu.platform.errors import Retry
 from huleedu.platform.log import store as log_store
 from huleedu.platform.log.delivery import describe
+from huleedu.platform.tracing import span
 from huleedu.platform.workers import WorkerDied, WorkerTimeout
 
 if TYPE_CHECKING:
@@ -256,12 +257,9 @@ class WorkQueue:
     @contextmanager
     def _bound(self, work: Work) -> Iterator[None]:
         """Work for whoever asked for it."""
-        with bound(
-            batch_id=work.request.batch_id,
-            user_id=work.user_id,
-            correlation_id=UUID(work.correlation_id),
-            traceparent=child(work.traceparent),
-        ):
+        request, correlation_id = work.request, UUID(work.correlation_id)
+        asked = {"batch_id": request.batch_id, "user_id": work.user_id, "traceparent": work.traceparent}
+        with bound(**asked, correlation_id=correlation_id), span(f"work {request.phase.value}"):
             yield
 
 

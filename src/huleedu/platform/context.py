@@ -60,15 +60,14 @@ def caused_by(envelope: EventEnvelope[Any]) -> Iterator[None]:
         causation_id=envelope.event_id,
         batch_id=envelope.subject,
         user_id=envelope.user_id,
-        traceparent=child(envelope.traceparent),
+        traceparent=envelope.traceparent,
     ):
         yield
 
 
-def child(traceparent: str | None) -> str:
-    """Return a W3C traceparent one step further down the trace, or the root of a new one."""
-    trace = traceparent.split("-")[1] if traceparent else secrets.token_hex(16)
-    return f"00-{trace}-{secrets.token_hex(8)}-01"
+def new_trace() -> str:
+    """Return the W3C traceparent of a trace that begins here."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 def new_id() -> UUID:

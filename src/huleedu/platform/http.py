@@ -20,10 +20,12 @@ import structlog
 from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry.trace import SpanKind
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from huleedu.platform.context import bound, child, current, new_id
+from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import (
     Conflict,
     Gone,
@@ -34,6 +36,8 @@ from huleedu.platform.errors import (
     Unavailable,
     Unprocessable,
 )
+from huleedu.platform.metrics import HTTP_SECONDS, METHODS
+from huleedu.platform.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,6 +61,8 @@ CONNECT_SECONDS = 2.0
 FAILURES, REST_SECONDS = 3, 2.0
 """So often in a row a service may not answer; then for so long it is not asked, and then by one request at a time."""
 UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+UNTOLD: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+"""What FastAPI would tell by itself: it quotes the query and what exceptions say. `_observed` does not."""
 UserId = Annotated[str, Header(alias="x-user-id")]
 """Who asks, as the service that verified it tells."""
 
@@ -81,10 +87,33 @@ class Bound:
             "causation_id": None,
             "batch_id": told.get("x-batch-id") or None,
             "user_id": told.get("x-user-id") or None,
-            "traceparent": child(_traceparent(headers.get("traceparent"))),
+            "traceparent": _traceparent(headers.get("traceparent")),
         }
         with bound(**fields):
+            if scope["type"] == "http":
+                return await _observed(self._app, scope, receive, send)
             return await _answering(self._app, scope, receive, send)
+
+
+async def _observed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the request as a step of its trace, and count it by its route, whose name holds nothing of the address."""
+    status, started = 0, time.perf_counter()
+
+    async def noted(message: Message) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        await send(message)
+
+    method = scope["method"] if scope["method"] in METHODS else "other"
+    with span(method, SpanKind.SERVER) as step:
+        try:
+            await _answering(app, scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            step.update_name(f"{method} {route}")
+            step.set_attributes({"http.route": route, "http.response.status_code": status})
+            told = (current().service, method, route, f"{status // 100}xx" if status else "none")
+            HTTP_SECONDS.labels(*told).observe(time.perf_counter() - started)
 
 
 async def _answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +158,7 @@ class Credential:
 
 def internal_app(service: str, routes: Iterable[APIRouter], keys: Keys) -> ASGIApp:
     """Return a service's internal application: never on the public listener, credential required."""
-    app = FastAPI(title=service, openapi_url=None)
+    app = FastAPI(title=service, openapi_url=None, telemetry=UNTOLD)
     for router in routes:
         app.include_router(router)
     answer_problems(app)
@@ -256,7 +285,7 @@ class Peer:
         async for attempt in stamina.retry_context(
             on=passing, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=seconds
         ):
-            with attempt:
+            with attempt, span(f"{method} {self._name}", SpanKind.CLIENT):
                 return await self._ask(method, path, min(share, until - time.monotonic()), sent)
         raise AssertionError  # pragma: no cover -- the loop returns or raises
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from huleedu.contracts.envelope import EventEnvelope
-    from huleedu.platform.db import Tx
+    from huleedu.platform.db import ReadTx, Tx
+    from huleedu.platform.log import Backlog
     from huleedu.platform.workers import Workers
 
 
@@ -40,7 +41,8 @@ class Service:
     """One service, wired. A handler is `(tx, message) -> messages`; an informed one also gets its key's fact.
 
     `gather` asks other services, once per transaction and before it. After a message of the type `ends` has
-    been handled, nothing about its subject is heard any more. `prepare` is run once, in a transaction, before anything
+    been handled, nothing about its subject is heard any more. `queue` tells what waits in it, by kind, when somebody
+    looks. `prepare` is run once, in a transaction, before anything
     else, where no other process can have anything in hand; `tasks` are loops that run as long as the service does;
     `workers` are its child processes; `public` is what it serves to the outside world; `stopping` is called first of
     all when the process goes down.
@@ -54,6 +56,7 @@ class Service:
     fold: Fold | None = None
     gather: Callable[[Sequence[EventEnvelope[Any]]], Awaitable[Mapping[str, object]]] | None = None
     ends: type[Event] | None = None
+    queue: Callable[[ReadTx], Mapping[str, Backlog]] | None = None
     routes: Sequence[APIRouter] = ()
     tasks: Sequence[Callable[[], Awaitable[None]]] = ()
     prepare: Callable[[Tx], object] | None = None

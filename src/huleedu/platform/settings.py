@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         return [url for told, _, url in places if told == name]
 
 
+def collector() -> bool:
+    """Whether the environment names a collector of spans, by the variables that are OpenTelemetry's own."""
+    return any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+
+
 def unread() -> list[str]:
     """Return the variables of the environment that look like settings and are none."""
     fields = Settings.model_fields

@@ -46,8 +46,17 @@ def configure(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     # Below this uvicorn tells the address of each live connection, then quotes its headers and frames: credentials,
-    # and what pupils wrote.
-    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "uvicorn.error", "alembic", "stamina", "botocore"):
+    # and what pupils wrote; botocore quotes what it signs.
+    for chatty in (
+        "httpx2",
+        "httpcore2",
+        "uvicorn.access",
+        "uvicorn.error",
+        "alembic",
+        "stamina",
+        "botocore",
+        "urllib3",
+    ):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 

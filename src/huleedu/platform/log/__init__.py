@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from huleedu.platform.clock import Clock
 
@@ -25,6 +26,13 @@ class Record(NamedTuple):
     key: str
     value: bytes
     fence: int
+
+
+class Backlog(NamedTuple):
+    """How much waits somewhere, and since when the oldest of it does."""
+
+    size: int = 0
+    since: datetime | None = None
 
 
 class Consumer(Protocol):
@@ -51,3 +59,9 @@ class Log(Protocol):
 
     async def tend(self, clock: Clock) -> None:
         """Do for ever what the log needs besides being read: bring records to it, or forget old ones."""
+
+    async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
+        """Return what this group has not handled yet, by topic, whoever of its consumers should."""
+
+    async def unsent(self) -> Backlog:
+        """Return what is said and still waits to be brought to the log."""

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from huleedu.contracts.messages import KEPT
-from huleedu.platform.log import Record, store
+from huleedu.platform.log import Backlog, Record, store
 from huleedu.platform.log.trim import trim, trim_log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from huleedu.platform.clock import Clock
     from huleedu.platform.db import Db, ReadTx, Tx, Watch
@@ -36,6 +36,19 @@ class EmbeddedLog:
     async def tend(self, clock: Clock) -> None:
         """Forget what every group has passed."""
         await trim(self._db, clock, trim_log, KEPT)
+
+    async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
+        """Return what this group has not read yet, by topic."""
+
+        def behind(tx: ReadTx) -> dict[str, Backlog]:
+            places = store.positions(tx, group)
+            return {topic: store.behind(tx, topic, places.get((topic, PARTITION), 0)) for topic in topics}
+
+        return await self._db.read(behind)
+
+    async def unsent(self) -> Backlog:
+        """Return nothing: what is said is in the log."""
+        return Backlog()
 
 
 class EmbeddedConsumer:

@@ -39,10 +39,11 @@ from pydantic import BaseModel, ValidationError
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
 from huleedu.platform.errors import NotYet, Unavailable, Usage
-from huleedu.platform.log import Record, store
+from huleedu.platform.log import Backlog, Record, store
+from huleedu.platform.log.kafka_lag import Ends
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from confluent_kafka import Message
 
@@ -223,6 +224,7 @@ class KafkaLog:
 
     def __init__(self, db: Db, url: str) -> None:
         self._db, self._cluster = db, Cluster.of(url)
+        self._ends = Ends(self._cluster)
 
     @asynccontextmanager
     async def consume(self, group: str, topics: Collection[str]) -> AsyncIterator[KafkaConsumer]:
@@ -248,6 +250,19 @@ class KafkaLog:
         finally:
             producer.purge()
             producer.flush(0)
+
+    async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
+        """Return what this group has not handled yet, by topic: the broker's ends beside the group's positions."""
+        if not topics:
+            return {}
+        places = await self._db.read(lambda tx: store.positions(tx, group))
+        parts = {said.topic: said.partitions for said in MESSAGES}
+        starts = {(topic, part): places.get((topic, part), 0) for topic in topics for part in range(parts[topic])}
+        return await asyncio.to_thread(self._ends.behind, starts)
+
+    async def unsent(self) -> Backlog:
+        """Return what no relay has brought to the broker yet."""
+        return await self._db.read(store.unsent)
 
     async def _waiting(self) -> Sequence[Any]:
         return await self._db.read(partial(store.waiting, limit=FETCH))

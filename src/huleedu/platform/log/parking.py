@@ -69,6 +69,15 @@ def parked_lanes(tx: ReadTx, group: str) -> set[tuple[str, str]]:
     return {(row.topic, row.key) for row in rows}
 
 
+def counts(tx: ReadTx, group: str) -> tuple[int, int]:
+    """Return how many records of a group are parked, and of how many lanes."""
+    lane = (dead_letter.c.topic + " " + dead_letter.c.key).label("lane")
+    found = select(lane).where(dead_letter.c.grp == group).limit(store.MOST).subquery()
+    counted = select(func.count().label("letters"), func.count(found.c.lane.distinct()).label("lanes"))
+    (row,) = tx.all(counted.select_from(found))
+    return row.letters, row.lanes
+
+
 def divert(tx: Tx, group: str, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
     """Park what comes behind a parked record of its key; return the rest."""
     parked = parked_lanes(tx, group)

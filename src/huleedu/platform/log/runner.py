@@ -19,6 +19,7 @@ from huleedu.platform.context import bound, caused_by
 from huleedu.platform.errors import Retry
 from huleedu.platform.log import parking, store
 from huleedu.platform.log.delivery import Delivery, describe
+from huleedu.platform.metrics import handling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -128,11 +129,14 @@ class Runner:
             else:
                 said += self._handle(tx, envelope, fact)
         store.post(tx, said)
-        return self._service.fold(tx, folded, facts) if self._service.fold and folded else ()
+        if not self._service.fold or not folded:
+            return ()
+        with handling(self._group, "fold", folded):
+            return self._service.fold(tx, folded, facts)
 
     def _handle(self, tx: Tx, envelope: EventEnvelope[Any], fact: object) -> list[dict[str, Any]]:
         message, service = envelope.data, self._service
-        with caused_by(envelope):
+        with caused_by(envelope), handling(self._group, type(message).__name__, [envelope]):
             if handler := service.on.get(type(message)):
                 return store.compose(tx, handler(tx, message))
             return store.compose(tx, service.informed[type(message)](tx, message, fact))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from sqlalchemy import (
     Column,
@@ -12,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     literal,
     select,
     true,
@@ -23,10 +26,12 @@ from sqlalchemy.sql.functions import FunctionElement
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
 from huleedu.platform.db import Big, Timestamp, each, insert, metadata
+from huleedu.platform.log import Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from uuid import UUID
+
+    from sqlalchemy import Select
 
     from huleedu.contracts.envelope import Event
     from huleedu.platform.db import ReadTx, Tx
@@ -70,6 +75,10 @@ tombstone = Table(
     Column("at", Timestamp, nullable=False),
     PrimaryKeyConstraint("grp", "key"),
 )
+
+
+MOST = 10_000
+"""What waits is counted so far: whoever looks must not make it worse."""
 
 
 class Settled(FunctionElement[bool]):
@@ -203,6 +212,35 @@ def hold_position(tx: Tx, group: str, topic: str, part: int) -> None:
     """Lock the partition's position, so that nothing of it is decided elsewhere meanwhile."""
     mine = (position.c.grp == group, position.c.topic == topic, position.c.part == part)
     tx.execute(update(position).where(*mine).values(fence=position.c.fence))
+
+
+def positions(tx: ReadTx, group: str) -> dict[tuple[str, int], int]:
+    """Return how far a group is, by topic and partition: the next record to be read."""
+    rows = tx.all(select(position.c.topic, position.c.part, position.c.position).where(position.c.grp == group))
+    return {(row.topic, row.part): row.position for row in rows}
+
+
+def behind(tx: ReadTx, topic: str, start: int) -> Backlog:
+    """Return what the outbox has of a topic from this position on."""
+    return backlog(tx, select(outbox.c.at).where(outbox.c.topic == topic, outbox.c.pos >= start).order_by(outbox.c.pos))
+
+
+def unsent(tx: ReadTx) -> Backlog:
+    """Return what the outbox has."""
+    return backlog(tx, select(outbox.c.at).order_by(outbox.c.pos))
+
+
+def backlog(tx: ReadTx, waiting: Select[tuple[datetime]]) -> Backlog:
+    """Return how many of these there are, and the oldest of the moments."""
+    found = waiting.limit(MOST).subquery()
+    (row,) = tx.all(select(func.count().label("size"), func.min(found.c.at).label("since")).select_from(found))
+    return Backlog(row.size, row.since)
+
+
+def newest(tx: ReadTx, group: str) -> datetime | None:
+    """Return when the newest event that a group has handled was said: ids begin with their time (UUID version 7)."""
+    last = tx.scalar(select(func.max(inbox.c.event_id)).where(inbox.c.grp == group))
+    return datetime.fromtimestamp(int(UUID(last)) / 2**80 / 1000, UTC) if last else None
 
 
 def unseen(tx: Tx, group: str, event_ids: Iterable[str]) -> set[str]:

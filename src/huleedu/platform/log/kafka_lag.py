@@ -1,0 +1,84 @@
+"""How far groups are behind on Apache Kafka: the broker's ends beside the positions that the database has."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from huleedu.platform.errors import Unavailable
+from huleedu.platform.log import Backlog, store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from huleedu.platform.log.kafka import Cluster
+
+    Place = tuple[str, int]
+
+ANSWER_SECONDS = 0.8
+"""What the broker may take for each of two answers."""
+LOOK: dict[str, Any] = {
+    "group.id": "huleedu-lag",  # it joins none, but must name one
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "queued.min.messages": 1,
+}
+log = structlog.get_logger()
+
+
+class Ends:
+    """Asks a broker where its partitions end."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return AdminClient(self._cluster.config, logger=log)
+
+    def behind(self, starts: Mapping[Place, int]) -> dict[str, Backlog]:
+        """Return by topic what comes after these places, and since when; it waits for the broker, but not for long."""
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library's
+        asked = {self._at(place): latest for place in starts}
+        told = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
+        ends = {self._place(at.topic, at.partition): end.result().offset for at, end in told.items()}
+        if min(ends.values()) < 0:  # how the library tells that the broker has not answered
+            raise Unavailable("Kafka does not say where its partitions end.")
+        counts = {place: max(0, ends[place] - start) for place, start in starts.items()}
+        oldest = self._oldest({place: start for place, start in starts.items() if counts[place]})
+        found: dict[str, Backlog] = {}
+        for topic in {topic for topic, _ in starts}:
+            size = sum(count for place, count in counts.items() if place[0] == topic)
+            since = min((at for place, at in oldest.items() if place[0] == topic), default=None)
+            found[topic] = Backlog(min(store.MOST, size), since)
+        return found
+
+    def _oldest(self, starts: Mapping[Place, int]) -> dict[Place, datetime]:
+        """Return when the record at each place was brought there, of those that come in time."""
+        found: dict[Place, datetime] = {}
+        if not starts:
+            return found
+        reader = Consumer(self._cluster.config | LOOK, logger=log)
+        reader.assign([self._at(place, start) for place, start in starts.items()])
+        until = time.monotonic() + ANSWER_SECONDS
+        while len(found) < len(starts) and (left := until - time.monotonic()) > 0:
+            message = reader.poll(left)
+            if message is not None and message.error() is None:
+                place = self._place(message.topic() or "", message.partition() or 0)
+                found.setdefault(place, datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC))
+                reader.pause([self._at(place)])
+        reader.close()
+        return found
+
+    def _at(self, place: Place, start: int = 0) -> TopicPartition:
+        return TopicPartition(f"{self._cluster.prefix}{place[0]}", place[1], start)
+
+    def _place(self, topic: str, partition: int) -> Place:
+        return topic.removeprefix(self._cluster.prefix), partition
