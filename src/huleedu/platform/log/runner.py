@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TRIES = 3
 TRANSACTION_SECONDS = 0.010  # of work: others wait for the same writer, and a crowded machine is no reason to do less
+SHARED_SECONDS = 0.100  # where nobody waits for it; below what every transaction costs, each record would have its own
 LARGEST = 2_000
 log = structlog.get_logger()
 
@@ -147,9 +148,10 @@ class Runner:
 
     def _resize(self, handled: int, seconds: float) -> None:
         """Double the stretch while its transactions are short, halve it when they are long."""
-        if seconds > 2 * TRANSACTION_SECONDS:
+        enough = SHARED_SECONDS if self._platform.db.shared else TRANSACTION_SECONDS
+        if seconds > 2 * enough:
             self._size = max(1, self._size // 2)
-        elif seconds < TRANSACTION_SECONDS and handled == self._size:
+        elif seconds < enough and handled == self._size:
             self._size = min(LARGEST, self._size * 2)
 
     async def _back_off(self, attempt: int) -> None:
