@@ -140,11 +140,11 @@ class Runner:
 
     async def _push(self, notices: Sequence[Notice]) -> None:
         """Publish on the backplane, best effort: a hint that is lost is in the feed, and the next ping tells."""
-        for notice in notices:
-            try:
-                await self._platform.backplane.publish_user_notification(notice.user_id, dict(notice.body))
-            except Exception as error:  # noqa: BLE001 -- whatever the backplane's client raises, the feed has it
-                log.warning("log.not_pushed", cause=describe(error))
+        told = [(notice.user_id, dict(notice.body)) for notice in notices]
+        try:
+            await self._platform.backplane.publish_user_notifications(told)
+        except Exception as error:  # noqa: BLE001 -- whatever the backplane's client raises, the feed has it
+            log.warning("log.not_pushed", cause=describe(error))
 
     def _resize(self, handled: int, seconds: float) -> None:
         """Double the stretch while its transactions are short, halve it when they are long."""
