@@ -35,7 +35,8 @@ Numbers = Callable[[str], list[int]]
 async def listen(url: str, client: Client, answers: Answers) -> None:
     """Read from a socket whatever comes."""
     headers = {"authorization": f"Bearer {client.token}"}
-    async with connect(f"{url.replace('http', 'ws', 1)}/ws", additional_headers=headers, proxy=None) as socket:
+    address = f"{url.replace('http', 'ws', 1)}/ws"
+    async with connect(address, additional_headers=headers, proxy=None, open_timeout=None) as socket:
         await socket.send('{"event":"hello","cursor":null}')
         async for frame in socket:
             answers.append((time.perf_counter(), str(frame)))
