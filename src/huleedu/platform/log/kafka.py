@@ -349,6 +349,7 @@ class KafkaConsumer:
     async def aclose(self) -> None:
         """Leave the group."""
         self._closing = True
+        self._room.set()
         await asyncio.to_thread(self._thread.join, STOP_SECONDS)
 
     def _arrive(self, records: list[Record]) -> None:
