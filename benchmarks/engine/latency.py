@@ -12,7 +12,7 @@ import tempfile
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests.engine.whole import second_engine
 from tests.servers import servers_of_ones_own
 
 RATES, SECONDS = (500, 2_000), 6
+BACKLOG, PORTION = 20_000, 500
 TOGETHER_S = 0.01
 LOOK_S = 0.05
 PATIENCE_S = 120.0
@@ -120,11 +121,24 @@ class Bench:
                 await asyncio.sleep(max(0.0, started + (number - first) / rate - time.perf_counter()))
                 writes.create_task(self._write(range(number, number + portion)))
         self.said += rate * SECONDS
+        await self._viewed()
+        await asyncio.sleep(SOON_S)
+
+    async def _viewed(self) -> None:
+        """Wait until the view shows the last that was said of every essay."""
         awaited = sum(range(self.said - len(self.essays), self.said))
         async with asyncio.timeout(PATIENCE_S):
             while await self.town.platform.db.read(_seen) < awaited:  # noqa: ASYNC110 -- the view need not tell
                 await asyncio.sleep(LOOK_S)
-        await asyncio.sleep(SOON_S)
+
+    async def at_once(self) -> float:
+        """Say many events as fast as they can be written; return how many came through to the view in a second."""
+        started, first = time.perf_counter(), self.said
+        self.said += BACKLOG
+        for number in range(first, self.said, PORTION):
+            await self._write(range(number, number + PORTION))
+        await self._viewed()
+        return BACKLOG / (time.perf_counter() - started)
 
     async def _write(self, numbers: Sequence[int]) -> None:
         def say(tx: Tx) -> None:
@@ -142,9 +156,14 @@ def _seen(tx: ReadTx) -> int:
     return int(tx.scalar(select(func.sum(essay_phase_view.c.version))) or 0)
 
 
-def cpu(town: Town, name: str) -> float:
-    used = psutil.Process(town.fleet.running[name, 0].process.pid).cpu_times()
-    return used.user + used.system
+def cpu(town: Town) -> dict[str, float]:
+    """Return the seconds of CPU that each service has used."""
+    used = {name: psutil.Process(served.process.pid).cpu_times() for (name, _), served in town.fleet.running.items()}
+    return {name: times.user + times.system for name, times in used.items()}
+
+
+def since(before: Mapping[str, float], town: Town) -> dict[str, float]:
+    return {name: spent - before[name] for name, spent in cpu(town).items()}
 
 
 async def main() -> None:
@@ -157,17 +176,26 @@ async def main() -> None:
                     bench = Bench(town)
                     await assessed(town, bench.clients, bench.essays)
                     for rate in RATES:
-                        before = {name: cpu(town, name) for name, _ in town.fleet.running}
+                        before = cpu(town)
                         pushed = await bench.measured(LISTENING, rate)
-                        used = {name: cpu(town, name) - spent for name, spent in before.items()}
-                        tell(rate, pushed, await bench.measured(ASKING, rate), used)
+                        used = since(before, town)
+                        tell(rate, pushed, await bench.measured(ASKING, rate))
+                        tell_cpu(used, rate * SECONDS)
+                    before = cpu(town)
+                    rate = await bench.at_once()
+                    told(f"{BACKLOG:,} events at once", f"{rate:,.0f} events/s")
+                    tell_cpu(since(before, town), BACKLOG)
 
 
-def tell(rate: int, pushed: Figures, asked: Figures, used: dict[str, float]) -> None:
+def tell_cpu(used: Mapping[str, float], events: int) -> None:
+    each = (f"{name} {1e6 * spent / events:.0f}" for name, spent in used.items())
+    told("CPU per event, all services", f"{1e6 * sum(used.values()) / events:.0f} us", *each)
+
+
+def tell(rate: int, pushed: Figures, asked: Figures) -> None:
     """Print what was found at one rate."""
     sockets = f"{TEACHERS * SOCKETS} sockets of {TEACHERS} teachers, {TEACHERS * BATCHES} batches"
     told(f"{rate} events/s said", f"{pushed.said:,.0f} events/s", f"shown: {pushed.shown:,.0f}", sockets)
-    told("CPU per event", "", *(f"{name} {1e6 * spent / rate / SECONDS:.0f} us" for name, spent in used.items()))
     for percent in (50, 99):
         asking = f"asking each {POLL_S * 1000:.0f} ms", percentile(asked.latencies, percent)
         duration(f"commit in the outbox -> frame, p{percent}", percentile(pushed.latencies, percent), asking)
