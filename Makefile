@@ -1,6 +1,6 @@
 # `make` explains itself: a target is listed with the text after its two hashes.
 .DEFAULT_GOAL := help
-.PHONY: setup run demo test test-all check lint types arch web screens pictures docs openapi bench measure dist lock clean help
+.PHONY: setup run demo test test-all check lint types arch web screens pictures docs openapi bench bench-all measure dist lock clean help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -85,6 +85,9 @@ openapi: setup ## write docs/reference/openapi.json only
 
 bench: setup ## each figure beside a baseline of the same run
 	for file in benchmarks/[!_]*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file"; done
+
+bench-all: bench ## those, and what needs PostgreSQL, Redis, S3 and Kafka (scripts/servers starts them)
+	for file in benchmarks/engine/*.py; do echo "== $$file"; PYTHONPATH=.:benchmarks $(BIN)/python "$$file"; done
 
 measure: setup ## the shape of the code in figures
 	$(BIN)/python scripts/measure.py

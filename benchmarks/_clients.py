@@ -27,37 +27,39 @@ class Client(NamedTuple):
 Answers = list[tuple[float, str]]
 Way = Callable[[str, Client, Answers], Awaitable[None]]
 Deed = Callable[[], Awaitable[None]]
-Heard = list[tuple[int, float]]
-"""Places of the feed, each with the moment from which on the client knew what stands there."""
+Heard = list[tuple[list[int], float]]
+"""What an answer told, in numbers, each with the moment from which on the client knew."""
+Numbers = Callable[[str], list[int]]
 
 
 async def listen(url: str, client: Client, answers: Answers) -> None:
     """Read from a socket whatever comes."""
     headers = {"authorization": f"Bearer {client.token}"}
-    async with connect(f"{url.replace('http', 'ws', 1)}/ws", additional_headers=headers, proxy=None) as socket:
+    address = f"{url.replace('http', 'ws', 1)}/ws"
+    async with connect(address, additional_headers=headers, proxy=None, open_timeout=None) as socket:
         await socket.send('{"event":"hello","cursor":null}')
         async for frame in socket:
             answers.append((time.perf_counter(), str(frame)))
 
 
-async def ask(url: str, client: Client, answers: Answers) -> None:
-    """Ask for the batch's status again and again."""
+async def ask(url: str, client: Client, answers: Answers, what: str = "status") -> None:
+    """Ask for the batch's status, or something else of it, again and again."""
     headers = {"authorization": f"Bearer {client.token}"}
     async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
         await asyncio.sleep(random.uniform(0, POLL_S))
         while True:
-            answer = await http.get(f"/v1/batches/{client.batch_id}/status")
+            answer = await http.get(f"/v1/batches/{client.batch_id}/{what}")
             answers.append((time.perf_counter(), answer.raise_for_status().text))
             await asyncio.sleep(POLL_S)
 
 
 async def heard_of(
-    way: Way, url: str, clients: Sequence[Client], happens: Callable[[], Awaitable[None]]
+    way: Way, url: str, clients: Sequence[Client], happens: Callable[[], Awaitable[None]], numbers: Numbers
 ) -> list[Heard]:
-    """Return what each of the clients heard while something happened."""
+    """Return what each of the clients heard while something happened; `numbers` reads an answer."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_run, args=(theirs, way, url, clients), daemon=True)
+    process = spawn.Process(target=_run, args=(theirs, way, url, clients, numbers), daemon=True)
     process.start()
     theirs.close()
     await asyncio.to_thread(ours.recv)
@@ -68,12 +70,13 @@ async def heard_of(
     return heard
 
 
-def _run(pipe: Connection, way: Way, url: str, clients: Sequence[Client]) -> None:
-    asyncio.run(_hear(pipe, way, url, clients))
+def _run(pipe: Connection, way: Way, url: str, clients: Sequence[Client], numbers: Numbers) -> None:
+    all_answers = asyncio.run(_hear(pipe, way, url, clients))
+    pipe.send([[(numbers(text), moment) for moment, text in answers] for answers in all_answers])
 
 
-async def _hear(pipe: Connection, way: Way, url: str, clients: Sequence[Client]) -> None:
-    """Say when each has had an answer; go on until told; say what each has heard."""
+async def _hear(pipe: Connection, way: Way, url: str, clients: Sequence[Client]) -> list[Answers]:
+    """Say when each has had an answer; go on until told; return what each has heard."""
     all_answers: list[Answers] = [[] for _ in clients]
     over = asyncio.create_task(asyncio.to_thread(pipe.recv))
     async with asyncio.TaskGroup() as group:
@@ -87,7 +90,7 @@ async def _hear(pipe: Connection, way: Way, url: str, clients: Sequence[Client])
         await over
         for task in tasks:
             task.cancel()
-    pipe.send([[(_place(text), moment) for moment, text in answers] for answers in all_answers])
+    return all_answers
 
 
 async def _for_ever(hearing: Awaitable[None]) -> None:
@@ -95,8 +98,8 @@ async def _for_ever(hearing: Awaitable[None]) -> None:
     raise ConnectionError("The server has closed a connection.")
 
 
-def _place(text: str) -> int:
+def seqs(text: str) -> list[int]:
     """Return the place in the feed that an answer is valid at."""
     answer = json.loads(text)
     cursor: str = answer.get("live_cursor") or answer.get("cursor") or f":{answer['seq']}"
-    return int(cursor.partition(":")[2])
+    return [int(cursor.partition(":")[2])]

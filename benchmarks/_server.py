@@ -29,19 +29,19 @@ AT_ONCE = 100  # files in one upload
 class Server:
     """A server that can serve; `ready_s` is how long that took from the command on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, command: Sequence[str] = (HULEEDU, "serve")) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._settings = Settings(data_dir=directory)
         started = time.perf_counter()
-        self.process = started_process([HULEEDU, "serve", "--port", str(port), "--data-dir", str(directory)])
+        self.process = started_process([*command, "--port", str(port), "--data-dir", str(directory)])
         self.ready_s = until_ready(self.process, port) - started
 
     def teacher(self, name: str) -> "Teacher":
         """Return a new account's client."""
         email = f"{name}@school.example"
         self._operate("users", {"email": email, "name": name})
-        return Teacher(self, self._operate("users/token", {"email": email})["token"])
+        return Teacher(self.url, self._operate("users/token", {"email": email})["token"])
 
     def session(self, name: str) -> str:
         """Sign in, on an account that is there, and return the session's cookie."""
@@ -59,8 +59,13 @@ class Server:
 
     def pss(self) -> float:
         """Return the proportional set size of all its processes, in MB (10^6 bytes); Linux only."""
-        whole = psutil.Process(self.process.pid)
-        return sum(_pss(process) for process in (whole, *whole.children(recursive=True))) / 1e6
+        return pss(self.process.pid)
+
+
+def pss(pid: int) -> float:
+    """Return the proportional set size of a process and all below it, in MB (10^6 bytes); Linux only."""
+    whole = psutil.Process(pid)
+    return sum(_pss(process) for process in (whole, *whole.children(recursive=True))) / 1e6
 
 
 def _pss(process: psutil.Process) -> int:
@@ -98,10 +103,9 @@ def until_ready(process: subprocess.Popen[bytes], port: int) -> float:
 class Teacher:
     """Somebody who has batches assessed."""
 
-    def __init__(self, server: Server, token: str) -> None:
-        self._server = server
+    def __init__(self, url: str, token: str) -> None:
         headers = {"authorization": f"Bearer {token}"}
-        self._client = httpx2.Client(base_url=server.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
+        self._client = httpx2.Client(base_url=url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
     def upload(self, texts: Sequence[str]) -> str:
         """Make a batch of these texts and return its id."""
@@ -154,10 +158,15 @@ class Teacher:
 @contextmanager
 def served() -> Iterator[Server]:
     """Run a server on an empty data directory."""
-    with tempfile.TemporaryDirectory() as directory:
-        server = Server(Path(directory))
-        try:
-            yield server
-        finally:
-            server.process.terminate()
-            server.process.wait(PATIENCE_S)
+    with tempfile.TemporaryDirectory() as directory, stopping(Server(Path(directory))) as server:
+        yield server
+
+
+@contextmanager
+def stopping(server: Server) -> Iterator[Server]:
+    """Stop the server after the block."""
+    try:
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(PATIENCE_S)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from _essays import WORDS, essays
 from _figures import duration, rate, times, told
-from _server import Server, served
+from _server import served
 
 from huleedu.contracts.phase import Language, PhaseContext, PhaseName
 from huleedu.phases import worker
@@ -45,19 +45,19 @@ def sampled(measure: Callable[[], float]) -> Iterator[list[float]]:
         sampler.join()
 
 
-def settled(server: Server) -> float:
-    """Return the memory of a server that nobody uses, once its dictionaries are loaded: when it grows no more."""
-    before, now = 0.0, server.pss()
+def settled(measure: Callable[[], float]) -> float:
+    """Return the memory of servers that nobody uses, once their dictionaries are loaded: when it grows no more."""
+    before, now = 0.0, measure()
     while abs(now - before) > 1:
         time.sleep(2 * SAMPLE_S)
-        before, now = now, server.pss()
+        before, now = now, measure()
     return now
 
 
 def main() -> None:
     alone = pure(essays(CLASS))
     with served() as server:
-        idle = settled(server)
+        idle = settled(server.pss)
         teacher = server.teacher("anna")
         with sampled(server.pss) as memory:
             first = teacher.assess(essays(CLASS))

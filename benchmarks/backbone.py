@@ -16,14 +16,13 @@ from typing import Any
 from _figures import duration, percentile, rate, told
 from _timed import Timed, platform
 from sqlalchemy import Column, Integer, MetaData, Table, Text, func, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateTable
 from typing_extensions import override
 
 from huleedu.contracts.batch import BatchClientStatus, BatchStateChangedV1
 from huleedu.contracts.envelope import EventEnvelope
 from huleedu.platform.app import Platform, running
-from huleedu.platform.db import Db, ReadTx, Tx, Watch
+from huleedu.platform.db import Db, ReadTx, Tx, Watch, insert
 from huleedu.platform.db import sqlite as database
 from huleedu.platform.log import embedded, store
 from huleedu.platform.log.embedded import EmbeddedConsumer, EmbeddedLog

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _clients import POLL_S, Client, Way, ask, heard_of, listen
+from _clients import POLL_S, Client, Way, ask, heard_of, listen, seqs
 from _figures import duration, percentile, told
 from _timed import Timed, platform
 
@@ -34,7 +34,7 @@ from huleedu.platform.db import Tx
 from huleedu.platform.log import store
 from huleedu.platform.service import Notice, Service
 from huleedu.services import build_all
-from tests.system.house import House, Teacher, essay
+from tests.system.house import House, essay
 
 RATES, SECONDS = (500, 250, 125), 6
 TEACHERS, BATCHES, ESSAYS, SOCKETS = 4, 5, 25, 2
@@ -42,7 +42,6 @@ SOON_S = 1.0
 """A rate is held if 99 of 100 frames come within this: a teacher sees progress within a second."""
 PATIENCE_S = 120.0
 FIRST = 1_000  # versions that no essay has yet
-METRICS = {"words": 350.0, "misspelled": 9.0, "per_100_words": 2.6}
 Place = tuple[str, int]
 
 
@@ -82,7 +81,7 @@ class Bench:
         """Say events at this rate and return how long it took until the clients knew."""
         first = self.said
         self.db.committed.clear()
-        heard = await heard_of(way, self.url, self.clients, partial(self._say, rate))
+        heard = await heard_of(way, self.url, self.clients, partial(self._say, rate), seqs)
         committed = {number: moment for moment, number in self.db.committed if number in range(first, self.said)}
         viewed = {
             (notice.user_id, notice.body["seq"]): moment
@@ -95,7 +94,7 @@ class Bench:
             for number, moment in committed.items():
                 user_id, seq = place = self.places[number]
                 if user_id == client.user_id and (way is listen or self._essay(number).batch_id == client.batch_id):
-                    _, known = answers[bisect_left(answers, (seq, 0.0))]
+                    _, known = answers[bisect_left(answers, ([seq], 0.0))]
                     figures.event.append(known - moment)
                     figures.view.append(known - viewed[place])
         return figures
@@ -118,19 +117,9 @@ class Bench:
 
     async def _write(self, number: int) -> None:
         found = self._essay(number)
-        message = EssayPhaseChangedV1(
-            batch_id=found.batch_id,
-            essay_id=found.essay_id,
-            phase=PhaseName.SPELLCHECK,
-            run_id=found.run_id,
-            version=number,
-            status=EssayStatus.COMPLETED,
-            result_id="result",
-            metrics=METRICS,
-        )
 
         def say(tx: Tx) -> int:
-            store.append(tx, [message])
+            store.append(tx, [changed(found, number)])
             return number
 
         with bound(service="lifecycle", user_id=found.user_id):
@@ -170,26 +159,40 @@ async def opened() -> AsyncIterator[Bench]:
             listener = serve._listener(house.public)  # noqa: SLF001
             serving = asyncio.create_task(listener.serve([socket]))
             bench = Bench(db, serve._url(socket), places)  # noqa: SLF001
-            for _ in range(TEACHERS):
-                await assessed(bench, await house.teacher())
-            random.Random(1).shuffle(bench.essays)
+            await assessed(house, bench.clients, bench.essays)
             yield bench
             listener.should_exit = True
             await serving
 
 
-async def assessed(bench: Bench, teacher: Teacher) -> None:
-    """Start the assessment of this teacher's classes, and let her have them open."""
-    batches = []
-    for _ in range(BATCHES):
-        batch_id = await teacher.batch(*(essay() for _ in range(ESSAYS)))
-        await teacher.settled(batch_id, ESSAYS)
-        run_id = await teacher.start(batch_id, "spellcheck")
-        await teacher.until(batch_id, lambda found: found["status"] == "processing")
-        items = (await teacher.ask("GET", f"/batches/{batch_id}/essays", 200))["items"]
-        bench.essays += [Essay(teacher.user_id, batch_id, item["essay_id"], run_id) for item in items]
-        batches.append(batch_id)
-    bench.clients += [Client(teacher.user_id, teacher.token, batch_id) for batch_id in batches[:SOCKETS]]
+async def assessed(house: House, clients: list[Client], essays: list[Essay]) -> None:
+    """Have a few teachers start the assessment of their classes, and have some of them open."""
+    for _ in range(TEACHERS):
+        teacher, batches = await house.teacher(), []
+        for _ in range(BATCHES):
+            batch_id = await teacher.batch(*(essay() for _ in range(ESSAYS)))
+            await teacher.settled(batch_id, ESSAYS)
+            run_id = await teacher.start(batch_id, "spellcheck")
+            await teacher.until(batch_id, lambda found: found["status"] == "processing")
+            items = (await teacher.ask("GET", f"/batches/{batch_id}/essays", 200))["items"]
+            essays += [Essay(teacher.user_id, batch_id, item["essay_id"], run_id) for item in items]
+            batches.append(batch_id)
+        clients += [Client(teacher.user_id, teacher.token, batch_id) for batch_id in batches[:SOCKETS]]
+    random.Random(1).shuffle(essays)
+
+
+def changed(found: Essay, number: int) -> EssayPhaseChangedV1:
+    """Return what is said when an essay is done; its figures are this number."""
+    return EssayPhaseChangedV1(
+        batch_id=found.batch_id,
+        essay_id=found.essay_id,
+        phase=PhaseName.SPELLCHECK,
+        run_id=found.run_id,
+        version=number,
+        status=EssayStatus.COMPLETED,
+        result_id="result",
+        metrics={"words": number, "misspelled": number, "per_100_words": number},
+    )
 
 
 def silently() -> None:

@@ -1,7 +1,6 @@
 """Fixtures for every test: time that passes when somebody waits for it, and a platform of one's own."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
 from tests.given import DATABASES, Databases, RestlessClock, opened
-from tests.servers import ENGINE, Servers
+from tests.servers import ENGINE, Servers, servers_of_ones_own
 
 
 @pytest.fixture
@@ -50,13 +49,8 @@ def db(platform: Platform) -> Db:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    with tempfile.TemporaryDirectory(prefix="huleedu-") as directory:
-        Path(directory).chmod(0o711)  # PostgreSQL may run as another user
-        servers = Servers(Path(directory))
-        try:
-            yield servers
-        finally:
-            servers.down()
+    with servers_of_ones_own() as servers:
+        yield servers
 
 
 @pytest.hookimpl(trylast=True)

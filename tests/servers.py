@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -53,3 +55,15 @@ class Servers:
         if done.returncode:
             pytest.fail(done.stderr, pytrace=False)
         return done.stdout
+
+
+@contextmanager
+def servers_of_ones_own() -> Iterator[Servers]:
+    """Have servers in a new directory, and none of them left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="huleedu-") as directory:
+        Path(directory).chmod(0o711)  # PostgreSQL may run as another user
+        servers = Servers(Path(directory))
+        try:
+            yield servers
+        finally:
+            servers.down()

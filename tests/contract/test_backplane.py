@@ -58,6 +58,14 @@ async def test_a_notification_reaches_its_users_channel_as_json(backplane: Backp
         assert json.loads(await anext(messages)) == {"event": "batch_updated", "batch_id": "1"}
 
 
+async def test_many_notifications_come_each_to_its_user_and_in_their_order(backplane: Backplane) -> None:
+    async with backplane.subscribe("ws:ann") as anns, backplane.subscribe("ws:bob") as bobs:
+        many = [(user_id, {"number": number}) for number in range(250) for user_id in ("ann", "bob")]
+        await backplane.publish_user_notifications(many)
+        for messages in (anns, bobs):
+            assert [json.loads(message)["number"] for message in await take(messages, 250)] == list(range(250))
+
+
 async def test_one_that_is_not_running_says_which(stopped: Backplane) -> None:
     for _ in range(2):
         for use in (stopped.publish("c", "m"), stopped.publish_user_notification("u", {}), enter(stopped)):

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Db
+from huleedu.platform.log import Log
 from huleedu.platform.log.kafka import Cluster, KafkaLog, create_topics
 from huleedu.platform.tasks import Tasks
 
@@ -31,7 +32,7 @@ async def topics_at(url: str, topics: Collection[str] = tuple(TOPICS.values())) 
 
 
 @asynccontextmanager
-async def relaying(log: KafkaLog) -> AsyncIterator[None]:
+async def relaying(log: Log) -> AsyncIterator[None]:
     """Bring what is said to the broker while the block runs."""
     clock = SystemClock()
     tasks = Tasks(clock)

@@ -191,6 +191,23 @@ async def test_who_takes_a_partition_too_late_does_not_keep_its_owner_from_going
         await happened(world, 3)
 
 
+async def test_a_consumer_that_is_read_from_waits_for_its_reader_and_does_not_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "HANGS_SECONDS", 30.0)
+    lane, count = LANES[0], 2 * BACKLOG
+    log, read_so_far = log_of(world), 0
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as consumer:
+        assert isinstance(consumer, KafkaConsumer)
+        for start in range(0, count, 1_000):
+            await world.say(*events(lane, range(start, start + 1_000)))
+        while consumer._read <= BACKLOG:  # noqa: ASYNC110 -- the thread tells nobody
+            await asyncio.sleep(0)
+        while read_so_far < count:
+            read_so_far += len(await consumer.fetch())
+            assert not consumer._paused
+
+
 async def test_a_consumer_that_is_not_read_from_pauses_and_goes_on_as_the_same_member(world: World) -> None:
     lane, count = LANES[0], 2 * BACKLOG
     log = log_of(world)

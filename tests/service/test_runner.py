@@ -44,14 +44,20 @@ async def test_law(law: Law, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "stretches"),
-    [(0.0, [64, 128, 256, 512, 40]), (0.001, [64, 32, *[16] * 56, 8]), (0.1, [64, 32, 16, 8, 4, 2, *[1] * 874])],
+    ("seconds", "shared", "stretches"),
+    [
+        (0.0, False, [64, 128, 256, 512, 40]),
+        (0.001, False, [64, 32, *[16] * 56, 8]),
+        (0.001, True, [64, *[128] * 7, 40]),
+        (0.1, False, [64, 32, 16, 8, 4, 2, *[1] * 874]),
+    ],
 )
-async def test_a_stretch_is_as_long_as_the_work_on_it_is_short(
-    seconds: float, stretches: list[int], tmp_path: Path
+async def test_a_stretch_is_as_long_as_the_work_on_it_is_short_and_longer_where_nobody_waits_for_it(
+    seconds: float, stretches: list[int], tmp_path: Path, *, shared: bool
 ) -> None:
     clock, asked = RestlessClock(), []
     async with world_at(tmp_path, clock) as world:
+        world.db.shared = shared
 
         async def gather(envelopes: Sequence[EventEnvelope[Any]]) -> dict[str, object]:
             asked.append(len(envelopes))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from limits.aio.storage import Storage
@@ -46,3 +46,6 @@ class Backplane(Protocol):
 
     async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
         """Send a notification, as JSON, to one user's channel; return how many processes received it."""
+
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Send many notifications, each to its user, in this order; after one that cannot be sent, no more."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limits.aio.storage import MemoryStorage, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 QUEUE = 10_000
 """Messages a subscriber may be behind; then the oldest go, and the gap in `seq` makes it ask the feed."""
@@ -77,6 +77,11 @@ class MemoryBackplane:
     async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
         """Send a notification, as JSON, to one user's channel; return whether it was received."""
         return await self.publish(self.get_user_channel(user_id), json.dumps(notification))
+
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Send many notifications, in this order."""
+        for user_id, notification in notifications:
+            await self.publish_user_notification(user_id, notification)
 
     def _require_started(self) -> None:
         if not self._started:

@@ -8,6 +8,7 @@ lost; when the next one has all channels again, `restored` tells.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -40,6 +41,8 @@ REST_SECONDS = 1.0
 """After a publication that failed, the next ones fail at once: nobody waits for each hint of a long list."""
 CONNECTIONS = 16
 """For publishing and counting; who finds all of them busy waits for the next one."""
+AT_ONCE = 100
+"""Notifications in one question: what a long list costs is waiting for each answer."""
 OPTIONS: dict[str, Any] = {
     "protocol": 2,  # for subscriptions RESP3 costs more
     "decode_responses": True,
@@ -82,10 +85,24 @@ class RedisClient(MemoryBackplane):
 
     @override
     async def publish(self, channel: str, message: str) -> int:
+        (received,) = await self._publish([(channel, message)])
+        return received
+
+    @override
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        told = [(self.get_user_channel(user_id), json.dumps(notification)) for user_id, notification in notifications]
+        for first in range(0, len(told), AT_ONCE):
+            await self._publish(told[first : first + AT_ONCE])
+
+    async def _publish(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Send these messages and return for each how many received it, in one question and one answer."""
         self._require_started()
         if time.monotonic() >= self._resting_until:
             try:
-                received: int = await self._redis.publish(channel, message)
+                async with self._redis.pipeline(transaction=False) as line:
+                    for channel, message in messages:
+                        line.execute_command("PUBLISH", channel, message)
+                    received: list[int] = await line.execute()
             except RedisError as error:
                 self._resting_until = time.monotonic() + REST_SECONDS
                 log.warning("backplane.not_published", client=self.client_id, cause=f"{type(error).__name__} {error}")

@@ -54,7 +54,9 @@ if TYPE_CHECKING:
 
 FETCH = 2_000
 BACKLOG = 4 * FETCH
-"""Records read ahead of the runner. At more than these the partitions are paused, at half of them resumed."""
+"""Records read ahead of the runner. At more than these nothing is read, and while the runner hangs all is paused."""
+HANGS_SECONDS = 1.0
+"""Without a fetch. Pausing is for then only: it drops what is fetched, and librdkafka takes a second to begin again."""
 POLL_SECONDS = 0.1
 HINT_SECONDS = 1.0
 STOP_SECONDS = 3.0
@@ -80,6 +82,7 @@ CONSUMER: dict[str, Any] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "queued.max.messages.kbytes": 8192,
+    "fetch.queue.backoff.ms": 10,  # after so much was read ahead; by default it asks for nothing for a second
 }
 GROUPS: dict[str, dict[str, Any]] = {
     "consumer": {"group.protocol": "consumer"},
@@ -325,6 +328,7 @@ class KafkaConsumer:
         self._handed: dict[Place, int] = {}
         # Written by the event loop, read by the thread.
         self._closing = self._rewound = False
+        self._room = threading.Event()
         self._handled: dict[Place, int] = {}
         self._gone = 0
         # In the thread.
@@ -348,6 +352,7 @@ class KafkaConsumer:
                 raise self._failure
             records = [self._queue.popleft() for _ in range(min(FETCH, len(self._queue)))]
             self._gone += len(records)
+            self._room.set()
             if not self._queue:
                 self._awake.clear()
             records = [record for record in records if self._fences.get(_place(record)) == record.fence]
@@ -364,6 +369,7 @@ class KafkaConsumer:
     async def aclose(self) -> None:
         """Leave the group."""
         self._closing = True
+        self._room.set()
         await asyncio.to_thread(self._thread.join, STOP_SECONDS)
 
     def _arrive(self, records: list[Record]) -> None:
@@ -431,10 +437,14 @@ class KafkaConsumer:
         return records
 
     def _pause(self, client: Consumer) -> None:
-        """Stop reading while the runner is far behind, without leaving the group for it.
+        """Wait while the runner is far behind; stop reading while it hangs, without leaving the group for it.
 
         Partitions come while others are paused, so it is kept which are, and each is paused when it has begun to flow.
         """
+        while self._flowing and not self._closing and self._read - self._gone > BACKLOG:
+            if not self._room.wait(HANGS_SECONDS):
+                break
+            self._room.clear()
         behind = self._read - self._gone
         if behind > BACKLOG and self._flowing:
             client.pause(self._partitions(self._flowing))

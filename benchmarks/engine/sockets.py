@@ -1,0 +1,158 @@
+"""CPU of the server for each frame that comes through Redis, with a thousand teachers who have two sockets each.
+
+The control is the same server, except that each socket has a connection of its own to Redis that brings its messages,
+as is usually written.
+"""
+
+import asyncio
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import psutil
+from _clients import Client, heard_of, listen, seqs
+from _figures import duration
+from _server import Server, stopping
+from push import silently
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from typing_extensions import override
+
+from huleedu.cli import serve
+from huleedu.contracts.notice import FeedEvent, FeedItem
+from huleedu.platform import installation
+from huleedu.platform.app import connect
+from huleedu.platform.backplane.redis import RedisClient
+from huleedu.platform.clock import SystemClock
+from huleedu.platform.installation import opened
+from huleedu.platform.settings import Settings
+from huleedu.services import build_all
+from tests.servers import servers_of_ones_own
+from tests.system.house import House
+
+TEACHERS, SOCKETS, FRAMES, TIMES = 1_000, 2, 8, 2
+RATE = 500  # notices in a second, each for both of a teacher's sockets
+TOGETHER = 50
+AT_REST = 0.1  # of a processor: nothing more is on its way
+DATA = {
+    "essay_id": "01a213e8-b832-732b-b414-5d3910fef3aa",
+    "file_name": "A pupil's essay.docx",
+    "status": "processing",
+    "error": None,
+    "metrics": {"spellcheck": {"words": 350.0, "misspelled": 9.0, "per_100_words": 2.6}},
+}
+
+
+class EachItsOwn(RedisClient):
+    """Has a connection for each subscriber."""
+
+    def __init__(self, client_id: str, redis_url: str) -> None:
+        super().__init__(client_id, redis_url)
+        self._url = redis_url
+
+    @override
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
+        async with Redis.from_url(self._url, protocol=2, decode_responses=True) as own, own.pubsub() as heard:
+            await heard.subscribe(channel)
+            await heard.get_message(timeout=None)
+            async with aclosing(_messages(heard)) as messages:
+                yield messages
+
+
+async def _messages(heard: PubSub) -> AsyncGenerator[str, None]:
+    async for message in heard.listen():
+        yield message["data"]
+
+
+SHARED, OWN = RedisClient, EachItsOwn
+
+
+def run_server(way: str, url: str, port: str, directory: str) -> None:
+    """Be the server, in a process that was started for it."""
+    installation._backplane = partial({kind.__name__: kind for kind in (SHARED, OWN)}[way], "huleedu")  # noqa: SLF001 -- what is compared
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    asyncio.run(serve.run(Settings(data_dir=Path(directory), port=int(port), backplane_url=SecretStr(url))))
+
+
+async def enrolled(directory: Path) -> list[Client]:
+    """Give so many teachers an account and a token, and return what their sockets need."""
+    async with opened(Settings(data_dir=directory)) as whole:
+        services = build_all(whole)
+        house = House(whole, {service.name: service for service in services}, connect(whole, services))
+        teachers = [await house.teacher() for _ in range(TEACHERS)]
+    return [Client(teacher.user_id, teacher.token, "") for teacher in teachers for _ in range(SOCKETS)]
+
+
+async def publish(backplane: RedisClient, clients: Sequence[Client]) -> None:
+    """Tell each teacher as many things, at an even pace."""
+    users = [client.user_id for client in clients[::SOCKETS]]
+    started, now = time.perf_counter(), SystemClock().now()
+    for number in range(0, FRAMES * TEACHERS, TOGETHER):
+        await asyncio.sleep(max(0.0, started + number / RATE - time.perf_counter()))
+        item = FeedItem(
+            event=FeedEvent.ESSAY_UPDATED,
+            seq=number // TEACHERS + 1,
+            epoch="1",
+            batch_id="01a213ec-170b-71b4-a8bf-c91f376e8526",
+            version=number,
+            data=DATA,
+            at=now,
+        )
+        first, body = number % TEACHERS, item.model_dump(mode="json")
+        await backplane.publish_user_notifications([(user, body) for user in users[first : first + TOGETHER]])
+
+
+def cpu(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return used.user + used.system
+
+
+async def measured(kind: type[RedisClient], directory: Path, url: str, clients: Sequence[Client]) -> float:
+    """Return the seconds of CPU that the server needed for each frame."""
+    backplane = RedisClient("benchmark", url)
+    await backplane.start()
+    with stopping(Server(directory, [sys.executable, __file__, kind.__name__, url])) as server:
+        process, spent = psutil.Process(server.process.pid), [0.0]
+
+        async def happens() -> None:
+            before = cpu(process)
+            await publish(backplane, clients)
+            last = before
+            while (now := cpu(process)) - last > AT_REST:
+                last = now
+                await asyncio.sleep(1)
+            spent[0] = now - before
+
+        heard = await heard_of(listen, server.url, clients, happens, seqs)
+    await backplane.aclose()
+    frames = sum(len({place for numbers, _ in answers for place in numbers if place}) for answers in heard)
+    if frames != len(clients) * FRAMES:
+        raise RuntimeError(f"{frames} frames came of {len(clients) * FRAMES}")
+    return spent[0] / frames
+
+
+async def main() -> None:
+    silently()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with servers_of_ones_own() as servers, tempfile.TemporaryDirectory() as directory:
+        url = servers.env("redis")["HULEEDU_BACKPLANE_URL"]
+        clients = await enrolled(Path(directory))
+        for _ in range(TIMES):
+            own = await measured(OWN, Path(directory), url, clients)
+            shared = await measured(SHARED, Path(directory), url, clients)
+            what = f"CPU per frame, {TEACHERS:,} teachers x {SOCKETS} sockets"
+            duration(what, shared, ("a connection per socket", own), "target: x0.25")
+
+
+if __name__ == "__main__":
+    if words := sys.argv[1:]:
+        run_server(words[0], words[1], words[3], words[5])
+    else:
+        asyncio.run(main())
