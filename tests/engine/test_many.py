@@ -53,8 +53,7 @@ async def elected(many: Town) -> Place:
 async def test_processes_that_sleep_longer_than_their_sessions_change_nothing_when_they_wake(
     many: Town, anna: Teacher
 ) -> None:
-    """Not those of phases: what they have claimed waits until their leases have run out."""
-    asleep = [(name, 0) for name in ("files", "orchestrator", "lifecycle", "aggregator")]
+    asleep = [(name, 0) for name in ("files", "orchestrator", "lifecycle", "phases", "aggregator")]
     assert await elected(many) in asleep
     batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
     run_id = await anna.start(batch_id)
