@@ -182,8 +182,8 @@ async def main() -> None:
                         tell(rate, pushed, await bench.measured(ASKING, rate))
                         tell_cpu(used, rate * SECONDS)
                     before = cpu(town)
-                    rate = await bench.at_once()
-                    told(f"{BACKLOG:,} events at once", f"{rate:,.0f} events/s")
+                    came = await bench.at_once()
+                    told(f"{BACKLOG:,} events at once", f"{came:,.0f} events/s")
                     tell_cpu(since(before, town), BACKLOG)
 
 

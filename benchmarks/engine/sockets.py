@@ -131,6 +131,7 @@ async def measured(kind: type[RedisClient], directory: Path, url: str, clients: 
             spent[0] = now - before
 
         heard = await heard_of(listen, server.url, clients, happens, seqs)
+        server.process.kill()  # it has nothing that anybody needs
     await backplane.aclose()
     frames = sum(len({place for numbers, _ in answers for place in numbers if place}) for answers in heard)
     if frames != len(clients) * FRAMES:
