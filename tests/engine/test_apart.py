@@ -101,7 +101,6 @@ async def test_a_service_restarted_while_a_class_is_in_work_loses_nothing_and_do
     assert await restart(apart.fleet, name, signal.SIGTERM) == 0
     await until_ready(apart.fleet)
     assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
-    await anna.until(
-        batch_id, lambda found: found["essays"] == CLASS
-    )  # which is said elsewhere, and comes when it comes
+    # The essays are said elsewhere than the end, and may come later.
+    await anna.until(batch_id, lambda found: found["essays"] == CLASS)
     await check(apart, anna, batch_id)
