@@ -140,15 +140,20 @@ async def until_in_work(town: Town, batch_id: str) -> None:
 
 async def check(town: Town, anna: Teacher, *batch_ids: str) -> set[str]:
     """Check what was said of classes that went well, and what their teacher was told; return the ids of the former."""
+    while not set(batch_ids) <= (told := _ends(fed := await feed(town, anna))).keys():
+        """The feed comes after what was said."""
     kept = await asyncio.to_thread(everything, town.platform.settings.log_url.get_secret_value())
     said = {one["event_id"]: one for one in map(json.loads, kept) if one["subject"] in batch_ids}
     for batch_id in batch_ids:
         _check_class([one for one in said.values() if one["subject"] == batch_id])
-    fed = await feed(town, anna)
     assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
-    told = Counter(item["batch_id"] for item in fed if item["event"] == "batch_pipeline_completed")
     assert [told[batch_id] for batch_id in batch_ids] == [1] * len(batch_ids)
     return set(said)
+
+
+def _ends(fed: list[dict[str, Any]]) -> Counter[str]:
+    """Count how often the end of each batch was told."""
+    return Counter(item["batch_id"] for item in fed if item["event"] == "batch_pipeline_completed")
 
 
 def _check_class(said: list[dict[str, Any]]) -> None:
