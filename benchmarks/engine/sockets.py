@@ -1,7 +1,7 @@
 """CPU of the server for each frame that comes through Redis, with a thousand teachers who have two sockets each.
 
 The control is the same server, except that each socket has a connection of its own to Redis that brings its messages,
-as is usually written.
+as is usually written: with the library's defaults.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class EachItsOwn(RedisClient):
     @override
     @asynccontextmanager
     async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
-        async with Redis.from_url(self._url, protocol=2, decode_responses=True) as own, own.pubsub() as heard:
+        async with Redis.from_url(self._url, decode_responses=True) as own, own.pubsub() as heard:
             await heard.subscribe(channel)
             await heard.get_message(timeout=None)
             async with aclosing(_messages(heard)) as messages:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -24,7 +25,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
 from huleedu.platform.context import bound
 from huleedu.platform.errors import Forbidden, Problem, TooMany, Unauthenticated
 from huleedu.platform.metrics import OPEN_SOCKETS, PUSH_SECONDS
-from huleedu.platform.tracing import span
+from huleedu.platform.tracing import collecting, span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -58,8 +59,18 @@ class Waiting(NamedTuple):
 
     place: Place
     frame: str = ""
-    at: str = ""
+    at: datetime | None = None
     traceparent: str | None = None
+
+
+@lru_cache(64)
+def _waiting(message: str) -> Waiting | None:
+    """Read a message that was published, once for all sockets of its teacher; None if it is of no feed."""
+    item = json.loads(message)
+    if "seq" not in item:
+        return None
+    place = (int(item["epoch"]), item["seq"])
+    return Waiting(place, message, datetime.fromisoformat(item["at"]), item.get("traceparent"))
 
 
 @dataclass(eq=False, slots=True)
@@ -204,10 +215,8 @@ class Live:
 
     async def _listen(self, messages: AsyncIterator[str], socket: Socket) -> None:
         async for message in messages:
-            item = json.loads(message)
-            if "seq" in item:
-                place = (int(item["epoch"]), item["seq"])
-                socket.put(Waiting(place, message, item.get("at", ""), item.get("traceparent")))
+            if waiting := _waiting(message):
+                socket.put(waiting)
             else:  # a credential of this teacher has ended
                 await self._look_again([socket])
 
@@ -255,9 +264,13 @@ class Live:
 
     async def _push(self, socket: Socket, message: Waiting) -> None:
         """Send a message that came over the backplane: the last step of its trace."""
-        with bound(traceparent=message.traceparent), span("push", SpanKind.PRODUCER):
+        if collecting():
+            with bound(traceparent=message.traceparent), span("push", SpanKind.PRODUCER):
+                await _send(socket, message.frame)
+        else:
             await _send(socket, message.frame)
-        PUSH_SECONDS.observe((self._clock.now() - datetime.fromisoformat(message.at)).total_seconds())
+        if message.at:
+            PUSH_SECONDS.observe((self._clock.now() - message.at).total_seconds())
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
         """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""
