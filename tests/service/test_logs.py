@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util.re import parse_env_headers
 from typing_extensions import override
 from websockets.asyncio.client import connect
 
@@ -228,3 +229,8 @@ def test_a_terminal_is_for_people_and_anything_else_for_programs(monkeypatch: py
     assert (theirs["event"], theirs["batch_id"], theirs["exception"][-15:]) == ("It failed", "b1", "ExceptionGroup\n")
     assert CANARY not in "".join(told)
     assert "ValueError" in theirs["exception"]
+
+
+def test_a_collectors_credential_that_is_written_wrongly_is_not_quoted(stderr: io.StringIO) -> None:
+    assert parse_env_headers(f"Authorization: Bearer {CANARY}", liberal=True) == {}
+    assert CANARY not in stderr.getvalue()

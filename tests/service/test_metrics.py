@@ -51,6 +51,11 @@ def enqueue(tx: Tx, phase: PhaseName) -> None:
     phases.enqueue(tx, request, asked_by, tx.now + PATIENCE)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "ANSWER_SECONDS", 30)
+
+
 async def test_what_waits_for_a_worker_is_told_by_phase_with_the_age_of_the_oldest(
     platform: Platform, clock: RestlessClock
 ) -> None:
@@ -69,7 +74,8 @@ async def test_what_a_group_has_not_handled_grows_old_and_what_is_in_the_view_to
         store.take(tx, VIEWS, TOPIC, 0)
         row = {"topic": TOPIC, "key": "batch", "envelope": "{}", "at": tx.now}
         tx.execute(insert(store.outbox), [row] * 3)
-        store.unseen(tx, VIEWS, [f"{int((tx.now.timestamp() - 30) * 1000):012x}70008000000000000000"])
+        said = f"{int((tx.now.timestamp() - 30) * 1000):012x}70008000000000000000"
+        store.unseen(tx, VIEWS, [said, "f81d4fae7dec41d0a76500a0c91e6bf6", f"{TOPIC}/0/1"])
 
     await platform.db.write(say)
     clock.move(60)
@@ -98,7 +104,7 @@ class Hanging(EmbeddedLog):
 
 class Away(EmbeddedLog):
     @override
-    async def unsent(self) -> Backlog:
+    async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
         raise Unavailable("The broker is away.")
 
 
@@ -114,8 +120,8 @@ async def test_what_does_not_answer_is_told_and_the_rest_is_told_without_it(
     platform: Platform, log: type[EmbeddedLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if log is Hanging:
-        monkeypatch.setattr(metrics, "ANSWER_SECONDS", 0.5)
+        monkeypatch.setattr(metrics, "ANSWER_SECONDS", 3)
     found = await scraped(replace(platform, log=log(platform.db)))
-    assert (value(found, "measured", "log"), value(found, "measured", "database")) == (0, 1)
-    assert value(found, "dead_letters", VIEWS) == 0
+    assert [value(found, "measured", source) for source in ("database", "outbox", "log")] == [1, 1, 0]
+    assert (value(found, "dead_letters", VIEWS), value(found, "outbox_events")) == (0, 0)
     assert not [name for name, _ in found if name.startswith("huleedu_lag")]

@@ -15,7 +15,14 @@ from huleedu.gateway.page import FOLDER
 from huleedu.platform.errors import Usage
 from huleedu.platform.installation import require_shared, wire
 from huleedu.platform.keys import Keys
+from huleedu.platform.migrate import examine_postgres
 from huleedu.platform.settings import Settings
+
+
+async def test_a_password_that_cannot_stand_in_an_address_is_told_and_not_quoted() -> None:
+    with pytest.raises(Usage, match="%2F") as told:
+        await examine_postgres("postgresql://huleedu:secret/half@host/huleedu")
+    assert "secret" not in str(told.value)
 
 
 @pytest.mark.parametrize(

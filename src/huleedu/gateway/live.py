@@ -270,7 +270,7 @@ class Live:
         else:
             await _send(socket, message.frame)
         if message.at:
-            PUSH_SECONDS.observe((self._clock.now() - message.at).total_seconds())
+            PUSH_SECONDS.observe(max(0.0, (self._clock.now() - message.at).total_seconds()))  # clocks may differ
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
         """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""

@@ -41,8 +41,8 @@ LEASE = timedelta(seconds=15)
 """So long the work of a server that was killed waits; so long one may be held up before its work is done again."""
 PATIENCE = timedelta(hours=12)
 """Work that has waited so long is failed with a reason: the school day it was meant for is over."""
-WATCH_SECONDS = 5.0
-"""Two renewals may come to nothing, and the third is still in time."""
+WATCH_SECONDS = 3.0
+"""A renewal may come to nothing, even after a connection's five seconds, and the next is still in time."""
 PAUSE_SECONDS = 5.0
 """How long a worker rests after a fault that will pass: somebody has to make room first."""
 PASSING = (OSError, Retry)
@@ -136,7 +136,8 @@ class WorkQueue:
             if self._clock.now() - before > LEASE:
                 await self._db.write(lambda tx: store.rearm(tx, tx.now + PATIENCE))
             running, until = [work for work, _ in self._running.values()], self._clock.now() + LEASE
-            await self._db.write(lambda tx: store.renew(tx, running, until))  # noqa: B023 -- awaited at once
+            with suppress(Retry):
+                await self._db.write(lambda tx: store.renew(tx, running, until))  # noqa: B023 -- awaited at once
             await self._db.write(lambda tx: store.return_leases(tx, expired_only=True))
             for work in await self._db.write(lambda tx: store.take_overdue(tx, str(new_id()), until)):  # noqa: B023 -- awaited at once
                 with self._bound(work):

@@ -280,7 +280,7 @@ class Peer:
         attempts = self._settings.bos_query_retry_attempts
         seconds = sent.pop("timeout", self._settings.bos_query_timeout_seconds)
         passing = Unavailable if retry else Unreached
-        share = seconds / max(1, len(self._ways)) if retry else seconds
+        share = seconds / min(2, len(self._ways) or 1) if retry else seconds
         until = time.monotonic() + seconds
         async for attempt in stamina.retry_context(
             on=passing, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=seconds

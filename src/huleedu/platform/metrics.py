@@ -82,7 +82,7 @@ OUTBOX_SECONDS = Asked("huleedu_outbox_seconds", "Age of the oldest event that i
 LETTERS = Asked("huleedu_dead_letters", f"Records that are parked, up to {store.MOST:,}.", ("group",))
 KEYS = Asked("huleedu_parked_keys", "Keys (topic and batch) of which nothing is handled any more.", ("group",))
 WORK = Asked("huleedu_work_units", f"Work that waits for a worker, up to {store.MOST:,}.", ("phase",))
-WORK_SECONDS = Asked("huleedu_work_seconds", "Age of the oldest work that waits for a worker.", ("phase",))
+WORK_SECONDS = Asked("huleedu_work_seconds", "Age of the oldest of the work that is counted.", ("phase",))
 VIEW_SECONDS = Asked("huleedu_view_seconds", "Time since the newest event that is in a view was said.", ("group",))
 MEASURED = Asked(
     "huleedu_measured", "Whether what is asked for could be measured; 0 if it did not answer.", ("source",)
@@ -121,13 +121,17 @@ class Scrape:
 
 async def scraped(platform: Platform, services: Sequence[Service]) -> bytes:
     """Return what there is to tell in Prometheus' text format. What does not answer is left out, and that is told."""
-    questions = {"database": _database(platform, services), "log": _log(platform, services)}
+    questions = {
+        "database": _database(platform, services),
+        "outbox": _outbox(platform),
+        "log": _log(platform, services),
+    }
     asked = (asyncio.wait_for(question, ANSWER_SECONDS) for question in questions.values())
     answers = dict(zip(questions, await asyncio.gather(*asked, return_exceptions=True), strict=True))
     samples: list[Sample] = []
     for source, answer in answers.items():
         if isinstance(answer, BaseException):
-            log.warning("metrics.not_measured", source=source, cause=repr(answer)[:200])
+            log.warning("metrics.not_measured", source=source, cause=type(answer).__name__)
         found = [] if isinstance(answer, BaseException) else answer
         samples += [(MEASURED, (source,), bool(found)), *found]
     return generate_latest(Scrape(samples))
@@ -147,9 +151,13 @@ async def _database(platform: Platform, services: Sequence[Service]) -> list[Sam
     return await platform.db.read(lambda tx: list(samples(tx)))
 
 
+async def _outbox(platform: Platform) -> list[Sample]:
+    return [*_backlog((OUTBOX, OUTBOX_SECONDS), (), await platform.log.unsent(), platform.clock.now())]
+
+
 async def _log(platform: Platform, services: Sequence[Service]) -> list[Sample]:
     now, log = platform.clock.now(), platform.log
-    samples = [*_backlog((OUTBOX, OUTBOX_SECONDS), (), await log.unsent(), now)]
+    samples: list[Sample] = []
     heard = {service.group: {TOPICS[message] for message in service.hears} for service in services}
     lags = await asyncio.gather(*(log.lag(group, topics) for group, topics in heard.items()))
     for group, lag in zip(heard, lags, strict=True):
@@ -160,7 +168,8 @@ async def _log(platform: Platform, services: Sequence[Service]) -> list[Sample]:
 
 def _backlog(told: tuple[Asked, Asked], labels: tuple[str, ...], waiting: Backlog, now: datetime) -> Iterator[Sample]:
     yield told[0], labels, waiting.size
-    yield told[1], labels, _age(waiting.since, now)
+    if waiting.since or not waiting.size:  # of an age that is not known nothing is said
+        yield told[1], labels, _age(waiting.since, now)
 
 
 def _age(since: datetime | None, now: datetime) -> float:

@@ -103,6 +103,8 @@ async def postgres(url: str) -> AsyncIterator[AsyncConnection]:
         await (await asyncpg.connect(url)).close()
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise (NotYet if passes(error) else Usage)(unopened.format(str(error).partition("\n")[0])) from error
+    except ValueError:  # it quotes a part of the password
+        raise Usage(unopened.format("write / # ? @ and : in its password as %2F %23 %3F %40 and %3A")) from None
     engine = create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(asyncpg.connect, url),

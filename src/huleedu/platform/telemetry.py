@@ -58,6 +58,7 @@ def configure(level: str) -> None:
         "urllib3",
     ):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("opentelemetry.util.re").setLevel(logging.CRITICAL)  # it quotes a header that it cannot read
 
 
 def add_context(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

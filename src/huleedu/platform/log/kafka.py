@@ -89,6 +89,16 @@ GROUPS: dict[str, dict[str, Any]] = {
     "classic": {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"},
 }
 """The new protocol for groups, and the one of brokers before 4.0."""
+STARTING = frozenset(
+    {
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+    }
+)
+"""What a broker says while it, or another of the cluster, is not there yet."""
 HOPELESS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
@@ -168,9 +178,9 @@ def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
 
 
 def _kind(fault: KafkaError) -> type[Usage]:
-    """Return Usage for a broker's last word; the client's own faults pass, and so does much of what a broker says."""
+    """Return Usage for a broker's last word; the client's own faults pass, and what a broker says while it starts."""
     last = fault.code() > 0 or fault.code() == KafkaError._AUTHENTICATION  # noqa: SLF001 -- librdkafka's name
-    return Usage if last and not fault.retriable() else NotYet
+    return Usage if last and fault.code() not in STARTING else NotYet
 
 
 def examine_topics(url: str) -> str:

@@ -29,6 +29,7 @@ LOOK: dict[str, Any] = {
     "enable.auto.commit": False,
     "auto.offset.reset": "earliest",
     "queued.min.messages": 1,
+    "fetch.message.max.bytes": 1,  # the first record comes whole all the same
 }
 log = structlog.get_logger()
 
@@ -66,15 +67,17 @@ class Ends:
         if not starts:
             return found
         reader = Consumer(self._cluster.config | LOOK, logger=log)
-        reader.assign([self._at(place, start) for place, start in starts.items()])
-        until = time.monotonic() + ANSWER_SECONDS
-        while len(found) < len(starts) and (left := until - time.monotonic()) > 0:
-            message = reader.poll(left)
-            if message is not None and message.error() is None:
-                place = self._place(message.topic() or "", message.partition() or 0)
-                found.setdefault(place, datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC))
-                reader.pause([self._at(place)])
-        reader.close()
+        try:
+            reader.assign([self._at(place, start) for place, start in starts.items()])
+            until = time.monotonic() + ANSWER_SECONDS
+            while len(found) < len(starts) and (left := until - time.monotonic()) > 0:
+                message = reader.poll(left)
+                if message is not None and message.error() is None:
+                    place = self._place(message.topic() or "", message.partition() or 0)
+                    found.setdefault(place, datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC))
+                    reader.pause([self._at(place)])
+        finally:
+            reader.close()
         return found
 
     def _at(self, place: Place, start: int = 0) -> TopicPartition:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TRIES = 3
 TRANSACTION_SECONDS = 0.010  # of work: others wait for the same writer, and a crowded machine is no reason to do less
-SHARED_SECONDS = 0.100  # where nobody waits for it; below what every transaction costs, each record would have its own
+SHARED_SECONDS = 0.100  # where writers do not wait for one another, and one transaction alone costs more than the above
 LARGEST = 2_000
 log = structlog.get_logger()
 
