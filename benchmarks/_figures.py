@@ -26,6 +26,8 @@ def times(ratio: float) -> str:
 
 
 def time(seconds: float) -> str:
+    if seconds < 0.0001:
+        return f"{seconds * 1_000_000:.0f} us"
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
 
 
