@@ -125,3 +125,8 @@ async def test_what_does_not_answer_is_told_and_the_rest_is_told_without_it(
     assert [value(found, "measured", source) for source in ("database", "outbox", "log")] == [1, 1, 0]
     assert (value(found, "dead_letters", VIEWS), value(found, "outbox_events")) == (0, 0)
     assert not [name for name, _ in found if name.startswith("huleedu_lag")]
+
+
+async def test_who_has_nothing_to_tell_has_been_asked_all_the_same(platform: Platform) -> None:
+    found = samples((await metrics.scraped(platform, [])).decode())
+    assert [value(found, "measured", source) for source in ("database", "outbox", "log")] == [1, 1, 1]

@@ -132,8 +132,9 @@ async def scraped(platform: Platform, services: Sequence[Service]) -> bytes:
     for source, answer in answers.items():
         if isinstance(answer, BaseException):
             log.warning("metrics.not_measured", source=source, cause=type(answer).__name__)
-        found = [] if isinstance(answer, BaseException) else answer
-        samples += [(MEASURED, (source,), bool(found)), *found]
+            samples.append((MEASURED, (source,), 0))
+        else:
+            samples += [(MEASURED, (source,), 1), *answer]
     return generate_latest(Scrape(samples))
 
 
