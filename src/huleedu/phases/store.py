@@ -80,6 +80,8 @@ QUEUED = "queued"
 RUNNING = "running"
 QUEUE_CHANNEL = "phases:queue"
 CANCEL_CHANNEL = "phases:cancel"
+OVERDUE = 100
+"""Units that are failed in one go, for want of time."""
 
 
 class Work(NamedTuple):
@@ -210,8 +212,9 @@ def return_leases(tx: Tx, *, expired_only: bool) -> int:
     if expired_only:
         lost &= work.c.lease_until < tx.now
     values = {"state": QUEUED, "attempt": work.c.attempt - 1, "lease": None, "lease_until": None}
-    tx.announce(QUEUE_CHANNEL)
-    return tx.execute(update(work).where(lost).values(values))
+    if returned := tx.execute(update(work).where(lost).values(values)):
+        tx.announce(QUEUE_CHANNEL)
+    return returned
 
 
 def rearm(tx: Tx, due: datetime) -> None:
@@ -220,11 +223,12 @@ def rearm(tx: Tx, due: datetime) -> None:
 
 
 def take_overdue(tx: Tx, lease: str, until: datetime) -> list[Work]:
-    """Claim the work that has waited past its time."""
+    """Claim work that has waited past its time; not all at once, for it is failed one by one within its lease."""
     late = (work.c.state == QUEUED) & (work.c.due < tx.now)
+    some = select(work.c.work_id).where(late).limit(OVERDUE)
     rows = tx.all(
         update(work)
-        .where(late)
+        .where(late, work.c.work_id.in_(some))
         .values(state=RUNNING, lease=lease, lease_until=until)
         .returning(work.c.request, work.c.user_id, work.c.correlation_id, work.c.traceparent, work.c.attempt)
     )

@@ -12,6 +12,7 @@ import hashlib
 import json
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from huleedu.platform.tracing import span
 from huleedu.platform.workers import WorkerDied, WorkerTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from huleedu.contracts.phase import EssayRef, PhaseContext, PhaseName
     from huleedu.phases.store import Work
@@ -135,11 +136,9 @@ class WorkQueue:
             await self._clock.sleep(WATCH_SECONDS)
             if self._clock.now() - before > LEASE:
                 await self._db.write(lambda tx: store.rearm(tx, tx.now + PATIENCE))
-            running, until = [work for work, _ in self._running.values()], self._clock.now() + LEASE
             with suppress(Retry):
-                await self._db.write(lambda tx: store.renew(tx, running, until))  # noqa: B023 -- awaited at once
-            await self._db.write(lambda tx: store.return_leases(tx, expired_only=True))
-            for work in await self._db.write(lambda tx: store.take_overdue(tx, str(new_id()), until)):  # noqa: B023 -- awaited at once
+                await self._db.write(partial(_renew, [work for work, _ in self._running.values()]))
+            for work in await self._db.write(lambda tx: store.take_overdue(tx, str(new_id()), tx.now + LEASE)):
                 with self._bound(work):
                     await self._finish(work, None, [_failed(essay, "DEADLINE", LATE) for essay in work.request.essays])
 
@@ -262,6 +261,12 @@ class WorkQueue:
         asked = {"batch_id": request.batch_id, "user_id": work.user_id, "traceparent": work.traceparent}
         with bound(**asked, correlation_id=correlation_id), span(f"work {request.phase.value}"):
             yield
+
+
+def _renew(running: Sequence[Work], tx: Tx) -> None:
+    """Let the leases of this process last, and give back those of others that have run out."""
+    store.renew(tx, running, tx.now + LEASE)
+    store.return_leases(tx, expired_only=True)
 
 
 def _failed(essay: EssayRef, code: str, detail: str) -> EssayOutcome:
