@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 POLL_S = 0.25
 LOOK_S = 0.01
+APART_S = 0.003  # as they would come again: not all at once
 
 
 class Client(NamedTuple):
@@ -78,16 +79,17 @@ def _run(pipe: Connection, way: Way, url: str, clients: Sequence[Client], number
 async def _hear(pipe: Connection, way: Way, url: str, clients: Sequence[Client]) -> list[Answers]:
     """Say when each has had an answer; go on until told; return what each has heard."""
     all_answers: list[Answers] = [[] for _ in clients]
-    over = asyncio.create_task(asyncio.to_thread(pipe.recv))
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_reader(pipe.fileno(), over.set)
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_for_ever(way(url, client, answers)))
-            for client, answers in zip(clients, all_answers, strict=True)
-        ]
+        tasks = []
+        for client, answers in zip(clients, all_answers, strict=True):
+            tasks.append(group.create_task(_for_ever(way(url, client, answers))))
+            await asyncio.sleep(APART_S)
         while not all(all_answers):  # noqa: ASYNC110 -- whoever listens need not tell
             await asyncio.sleep(LOOK_S)
         pipe.send(None)
-        await over
+        await over.wait()
         for task in tasks:
             task.cancel()
     return all_answers

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from huleedu.contracts.notice import ServerFrame
 from huleedu.platform.app import Platform
+from huleedu.platform.backplane import Backplane
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import Clock, ManualClock
@@ -30,6 +31,14 @@ def described(frame: dict[str, Any]) -> dict[str, Any]:
     """Return a frame of `/ws`, which is one that the public description knows, and holds nothing besides."""
     assert ServerFrame.model_validate(frame).model_dump(mode="json") == frame
     return frame
+
+
+@asynccontextmanager
+async def heard(backplane: Backplane, channel: str) -> AsyncIterator[asyncio.Queue[str]]:
+    """Keep what is published on the channel while the block runs."""
+    messages: asyncio.Queue[str] = asyncio.Queue()
+    async with backplane.subscribe(channel, messages.put_nowait):
+        yield messages
 
 
 class Stuck(BaseException):

@@ -15,6 +15,7 @@ from huleedu.gateway.rates import Rates
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.context import new_id
 from huleedu.platform.errors import TooMany, Unavailable
+from tests.given import heard
 from tests.servers import ENGINE, Servers
 
 pytestmark = list(ENGINE)
@@ -64,18 +65,18 @@ async def restart(servers: Servers) -> None:
 async def test_one_connection_brings_all_messages_whatever_the_number_of_subscribers(url: str) -> None:
     async with client(url) as backplane, client(url, "gateway-8") as other, AsyncExitStack() as stack:
         subscriptions = [
-            (user, await stack.enter_async_context(backplane.subscribe(f"ws:{user}"))) for user in list(range(200)) * 3
+            (user, await stack.enter_async_context(heard(backplane, f"ws:{user}"))) for user in list(range(200)) * 3
         ]
         (listening,) = [one for one in await connected(url) if int(one["sub"])]
         assert (listening["name"], listening["sub"], listening["resp"]) == ("gateway-7", "200", "2")
-        async with other.subscribe("ws:7"):
+        async with heard(other, "ws:7"):
             assert [await backplane.publish(f"ws:{user}", str(user)) for user in range(8)] == [1] * 7 + [2]
-        assert [await anext(messages) for user, messages in subscriptions if user < 8] == [str(n) for n in range(8)] * 3
+        assert [await messages.get() for user, messages in subscriptions if user < 8] == [str(n) for n in range(8)] * 3
 
 
 async def test_restarts_and_comings_and_goings_leave_nothing_behind(url: str, servers: Servers) -> None:
     tasks = asyncio.all_tasks()
-    async with client(url) as backplane, backplane.subscribe("staying") as staying:
+    async with client(url) as backplane, heard(backplane, "staying") as staying:
         await backplane.restored()
         for number in range(20):
             passing = [asyncio.create_task(come_and_go(backplane, range(25))) for _ in range(2)]
@@ -83,7 +84,7 @@ async def test_restarts_and_comings_and_goings_leave_nothing_behind(url: str, se
             await asyncio.gather(*passing)
             await backplane.restored()
             assert await backplane.publish("staying", str(number)) == 1
-            assert await anext(staying) == str(number)
+            assert await staying.get() == str(number)
         (listening,) = [one for one in await only(url, 2) if int(one["sub"])]
         assert (listening["name"], listening["sub"]) == ("gateway-7", "1")
         assert len(asyncio.all_tasks() - tasks) == 1
@@ -93,7 +94,7 @@ async def test_restarts_and_comings_and_goings_leave_nothing_behind(url: str, se
 
 async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
     for number in numbers:
-        async with backplane.subscribe(f"passing {number % 3}"), backplane.subscribe("staying"):
+        async with heard(backplane, f"passing {number % 3}"), heard(backplane, "staying"):
             await asyncio.sleep(0)
 
 
@@ -103,20 +104,20 @@ async def test_while_the_server_is_away_one_joins_and_hears_when_it_is_back(url:
         servers.kill("redis")
         while await sends(backplane):
             """It is about to die."""
-        async with backplane.subscribe("c") as messages:
+        async with heard(backplane, "c") as messages:
             await asyncio.to_thread(servers.up, "redis")
             await backplane.restored()
             assert await backplane.publish("c", "heard") == 1
-            assert await anext(messages) == "heard"
+            assert await messages.get() == "heard"
 
 
 async def test_it_starts_before_its_server_does(url: str, servers: Servers) -> None:
     servers.kill("redis")
-    async with client(url) as backplane, backplane.subscribe("c") as messages:
+    async with client(url) as backplane, heard(backplane, "c") as messages:
         await asyncio.to_thread(servers.up, "redis")
         await backplane.restored()
         assert await backplane.publish("c", "heard") == 1
-        assert await anext(messages) == "heard"
+        assert await messages.get() == "heard"
 
 
 async def test_a_server_that_hangs_holds_up_nobody_for_long(url: str, servers: Servers) -> None:
@@ -124,13 +125,13 @@ async def test_a_server_that_hangs_holds_up_nobody_for_long(url: str, servers: S
         await backplane.restored()
         os.kill(servers.pid("redis"), signal.SIGSTOP)
         try:
-            async with backplane.subscribe("c") as messages:
+            async with heard(backplane, "c") as messages:
                 with pytest.raises(Unavailable):
                     await backplane.publish("c", "lost")
                 os.kill(servers.pid("redis"), signal.SIGCONT)
                 await backplane.restored()
                 assert await backplane.publish("c", "heard") == 1
-                while await anext(messages) != "heard":
+                while await messages.get() != "heard":
                     """What was sent to the one that hung may come late."""
         finally:
             os.kill(servers.pid("redis"), signal.SIGCONT)
@@ -145,10 +146,10 @@ async def test_a_subscriber_that_leaves_before_its_subscription_is_in_force_leav
                 await asyncio.sleep(0)
             joining.cancel()
             await asyncio.gather(joining, return_exceptions=True)
-            async with backplane.subscribe("staying") as messages:
+            async with heard(backplane, "staying") as messages:
                 assert await backplane.publish("staying", str(number)) == 1
-                assert await anext(messages) == str(number)
-        async with backplane.subscribe("c"):
+                assert await messages.get() == str(number)
+        async with heard(backplane, "c"):
             (listening,) = [one for one in await connected(url) if int(one["sub"])]
             assert listening["sub"] == "1"
 

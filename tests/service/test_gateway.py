@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import update
 
 from huleedu.gateway import store
+from tests.given import heard
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -89,9 +90,9 @@ async def test_a_batch_by_its_routes(house: House, anna: Teacher) -> None:
     assert (await anna.ended(batch_id, again))["status"] == "cancelled"
     await anna.ask("DELETE", f"/batches/{batch_id}", 202)
     backplane = house.platform.backplane
-    async with backplane.subscribe(backplane.get_user_channel(anna.user_id)) as messages:
+    async with heard(backplane, backplane.get_user_channel(anna.user_id)) as messages:
         while (await anna.http.get(f"/v1/batches/{batch_id}/essays/{first}")).status_code != 404:
-            await anext(messages)
+            await messages.get()
 
 
 async def test_who_is_not_known_gets_nowhere(house: House, anna: Teacher) -> None:

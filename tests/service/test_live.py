@@ -44,11 +44,11 @@ class Unruly(MemoryBackplane):
 
     @override
     @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
-        async with super().subscribe(channel) as messages:
+    async def subscribe(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[None]:
+        async with super().subscribe(channel, hear):
             deed, self.once_subscribed = self.once_subscribed, nothing
             await deed()
-            yield messages
+            yield
 
     @override
     async def publish(self, channel: str, message: str) -> int:

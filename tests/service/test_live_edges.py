@@ -46,7 +46,7 @@ class Client:
         self._to_server: asyncio.Queue[Message] = asyncio.Queue()
         self._from_server: asyncio.Queue[Message] = asyncio.Queue()
         scope = {"type": "websocket", "path": "/ws", "headers": [(b"authorization", f"Bearer {token}".encode())]}
-        self.websocket = WebSocket(scope, self._to_server.get, self._from_server.put)
+        self.asgi = (scope, self._to_server.get, self._from_server.put)
 
     async def say(self, kind: str, **message: object) -> None:
         await self._to_server.put({"type": f"websocket.{kind}", **message})
@@ -74,7 +74,7 @@ class Scene:
     @asynccontextmanager
     async def joined(self, cursor: str | None = None) -> AsyncIterator[Client]:
         client = Client(self.anna.token)
-        serving = asyncio.create_task(self.live.serve(client.websocket))
+        serving = asyncio.create_task(self.live(*client.asgi))
         await client.say("connect")
         await client.say("receive", text=json.dumps({"event": "hello", "cursor": cursor}))
         yield client
@@ -167,8 +167,8 @@ async def test_a_revoked_token_closes_its_connection(scene: Scene) -> None:
 
 async def test_each_socket_too_many_sends_another_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "SOCKETS", 2)
-    sockets = [live.Socket(Client("").websocket, await scene.live._accounts.verify(scene.anna.token, Kind.TOKEN))]
-    sockets += [live.Socket(Client("").websocket, sockets[0].teacher) for _ in range(3)]
+    teacher = await scene.live._accounts.verify(scene.anna.token, Kind.TOKEN)
+    sockets = [live.Socket(WebSocket(*Client("").asgi), teacher) for _ in range(4)]
     async with (
         scene.live._joined(sockets[0]),
         scene.live._joined(sockets[1]),

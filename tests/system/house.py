@@ -21,7 +21,7 @@ from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.service import Service
 from huleedu.platform.settings import Settings
 from huleedu.services import build_all
-from tests.given import DATABASES, database
+from tests.given import DATABASES, database, heard
 
 _numbers = itertools.count(1)
 Parts = list[tuple[str, tuple[str, bytes, str]]]
@@ -86,9 +86,9 @@ class Teacher:
     async def until(self, batch_id: str, right: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Follow the batch until its status is right; what is published wakes, the view is the truth."""
         backplane = self._house.platform.backplane
-        async with backplane.subscribe(backplane.get_user_channel(self.user_id)) as messages:
+        async with heard(backplane, backplane.get_user_channel(self.user_id)) as messages:
             while not right(status := await self.ask("GET", f"/batches/{batch_id}/status", 200)):
-                await anext(messages)
+                await messages.get()
         return dict(status)
 
     async def settled(self, batch_id: str, essays: int) -> dict[str, Any]:

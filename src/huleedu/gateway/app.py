@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Response, WebSocket
+from fastapi import Response
 from fastapi_offline import FastAPIOffline
+from starlette.routing import WebSocketRoute
 
 from huleedu import __version__
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES
@@ -45,6 +46,7 @@ def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live)
     app.add_middleware(BodyLimit)
     app.add_middleware(Bound, service="gateway", trusted=False)
     app.add_middleware(Headers, access=access)
+    app.router.routes.append(WebSocketRoute("/ws", live))
     app.router.default = PageFiles()
 
     @app.get("/healthz", tags=["operation"])
@@ -59,10 +61,6 @@ def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live)
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return described("/openapi.json", app.title)
-
-    @app.websocket("/ws")
-    async def ws(websocket: WebSocket) -> None:
-        await live.serve(websocket)
 
     return app
 

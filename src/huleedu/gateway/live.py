@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import structlog
 from opentelemetry.trace import SpanKind
-from starlette.websockets import WebSocketDisconnect, WebSocketDisconnected
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from huleedu.platform.context import bound
 from huleedu.platform.errors import Forbidden, Problem, TooMany, Unauthenticated
@@ -30,8 +30,8 @@ from huleedu.platform.tracing import collecting, span
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from starlette.types import Message
-    from starlette.websockets import WebSocket
+    from anyio.abc import TaskGroup
+    from starlette.types import Message, Receive, Scope, Send
 
     from huleedu.gateway.access import Access
     from huleedu.gateway.accounts import Accounts, Teacher
@@ -75,13 +75,17 @@ def _waiting(message: str) -> Waiting | None:
 
 @dataclass(eq=False, slots=True)
 class Socket:
-    """One client: the place of the feed that it is at, (epoch, seq), and what waits to be sent."""
+    """One client: the place of the feed that it is at, (epoch, seq), and what waits to be sent.
+
+    While it is doubtful whether its credential is in force, nothing is sent.
+    """
 
     websocket: WebSocket
     teacher: Teacher
     waiting: asyncio.Queue[Waiting | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     place: Place = (0, 0)
     close_code: int | None = None
+    doubtful: bool = False
     after_ms: int = 0
     frames: int = 0
 
@@ -89,6 +93,12 @@ class Socket:
     def cursor(self) -> str:
         """The place as clients keep it."""
         return f"{self.place[0]}:{self.place[1]}"
+
+    def hear(self, message: str) -> None:
+        """Take what was published for this teacher: a message of the feed, or that a credential of hers has ended."""
+        waiting = _waiting(message)
+        self.doubtful |= waiting is None
+        self.put(waiting or Waiting(self.place))
 
     def put(self, message: Waiting) -> None:
         """Let a message wait its turn; a client that is too far behind is told to come again."""
@@ -124,8 +134,9 @@ class Live:
         self._access = access
         self._sockets: dict[str, list[Socket]] = defaultdict(list)
 
-    async def serve(self, websocket: WebSocket) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
+        websocket = WebSocket(scope, receive, send)
         await websocket.accept()
         try:
             teacher, cursor = await self._met(websocket)
@@ -141,9 +152,10 @@ class Live:
             return None
         with bound(user_id=teacher.user_id), OPEN_SOCKETS.track_inprogress():
             socket = Socket(websocket, teacher)
-            async with self._joined(socket):
+            async with self._joined(socket), anyio.create_task_group() as tasks:
                 await self._look_again([socket])  # what ended before it could hear of it
-                await self._run(socket, cursor)
+                tasks.start_soon(self._run, socket, cursor, tasks)
+                await _watch_client(socket)
         return None
 
     async def _met(self, websocket: WebSocket) -> tuple[Teacher, str | None]:
@@ -157,6 +169,8 @@ class Live:
 
     async def _look_again(self, sockets: Sequence[Socket]) -> None:
         """Close those whose credential is no longer in force."""
+        for socket in sockets:
+            socket.doubtful = False
         in_force = await self._accounts.in_force({socket.teacher.credential for socket in sockets})
         for socket in sockets:
             if socket.teacher.credential not in in_force:
@@ -204,37 +218,33 @@ class Live:
             staying[0].end(TOO_MANY)
         channel = self._backplane.get_user_channel(user_id)
         try:
-            async with self._backplane.subscribe(channel) as messages, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._listen, messages, socket)
+            async with self._backplane.subscribe(channel, socket.hear):
                 yield
-                tasks.cancel_scope.cancel()
         finally:
             mine.remove(socket)
             if not mine:
                 self._sockets.pop(user_id, None)
 
-    async def _listen(self, messages: AsyncIterator[str], socket: Socket) -> None:
-        async for message in messages:
-            if waiting := _waiting(message):
-                socket.put(waiting)
-            else:  # a credential of this teacher has ended
-                await self._look_again([socket])
+    async def _run(self, socket: Socket, cursor: str | None, tasks: TaskGroup) -> None:
+        """Send what is to be sent, then the closing, and end these tasks.
 
-    async def _run(self, socket: Socket, cursor: str | None) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch_client, socket)
-            try:
-                with suppress(Problem):  # without its feed it can only come again with its cursor
-                    await self._welcome(socket, cursor)
-                    while (message := await socket.waiting.get()) is not None:
+        It is a task of its own because waking the one that came through the whole application costs more than a frame.
+        """
+        try:
+            with suppress(Problem):  # without its feed it can only come again with its cursor
+                await self._welcome(socket, cursor)
+                while (message := await socket.waiting.get()) is not None:
+                    while socket.doubtful:
+                        await self._look_again([socket])
+                    if socket.close_code is None:
                         await self._forward(socket, message)
-                code = socket.close_code or GOING_DOWN
-                if code == GOING_DOWN:
-                    await _send(socket, {"event": "reconnect", "after_ms": socket.after_ms})
-                await socket.send({"type": "websocket.close", "code": code})
-            except WebSocketDisconnect:  # the client has gone while something was sent
-                log.debug("live.gone")
-            tasks.cancel_scope.cancel()
+            code = socket.close_code or GOING_DOWN
+            if code == GOING_DOWN:
+                await _send(socket, {"event": "reconnect", "after_ms": socket.after_ms})
+            await socket.send({"type": "websocket.close", "code": code})
+        except WebSocketDisconnect:  # the client has gone while something was sent
+            log.debug("live.gone")
+        tasks.cancel_scope.cancel()
 
     async def _welcome(self, socket: Socket, cursor: str | None) -> None:
         """Say from where this connection goes on, then send what came after the client's cursor."""

@@ -92,11 +92,14 @@ class Bound:
         with bound(**fields):
             if scope["type"] == "http":
                 return await _observed(self._app, scope, receive, send)
-            return await _answering(self._app, scope, receive, send)
+            return await self._app(scope, receive, send)
 
 
 async def _observed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve the request as a step of its trace, and count it by its route, whose name holds nothing of the address."""
+    """Serve the request as a step of its trace, and count it by its route, whose name holds nothing of the address.
+
+    A fault is answered here, where it is known whose request it was.
+    """
     status, started = 0, time.perf_counter()
 
     async def noted(message: Message) -> None:
@@ -107,7 +110,13 @@ async def _observed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
     method = scope["method"] if scope["method"] in METHODS else "other"
     with span(method, SpanKind.SERVER) as step:
         try:
-            await _answering(app, scope, receive, noted)
+            await app(scope, receive, noted)
+        except ClientDisconnect:
+            log.info("http.client_gone")
+        except Exception as error:
+            if status:
+                raise  # the server tells it and closes the connection
+            await _faulty(scope, error)(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             step.update_name(f"{method} {route}")
@@ -116,27 +125,12 @@ async def _observed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) ->
             HTTP_SECONDS.labels(*told).observe(time.perf_counter() - started)
 
 
-async def _answering(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve the request; answer a fault here, where it is known whose request it was."""
-    answered = False
-
-    async def noted(message: Message) -> None:
-        nonlocal answered
-        answered = True
-        await send(message)
-
-    try:
-        await app(scope, receive, noted)
-    except ClientDisconnect:
-        log.info("http.client_gone")
-    except Exception as error:
-        if answered or scope["type"] != "http":
-            raise  # the server tells it and closes the connection
-        known = {"batch_id": scope.get("path_params", {}).get("batch_id"), **scope.get("state", {})}
-        with bound(**{name: known[name] for name in ("batch_id", "user_id") if known.get(name)}):
-            log.exception("http.fault", cause=type(error).__name__)
-        fault = Problem("Something went wrong here. Try again; if it stays so, tell your IT.")
-        await problem_response(fault)(scope, receive, send)
+def _faulty(scope: Scope, error: Exception) -> JSONResponse:
+    """Tell of a fault, and return what the client is answered."""
+    known = {"batch_id": scope.get("path_params", {}).get("batch_id"), **scope.get("state", {})}
+    with bound(**{name: known[name] for name in ("batch_id", "user_id") if known.get(name)}):
+        log.error("http.fault", cause=type(error).__name__, exc_info=error)
+    return problem_response(Problem("Something went wrong here. Try again; if it stays so, tell your IT."))
 
 
 class Credential:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from limits.aio.storage import Storage
@@ -24,7 +24,7 @@ class Backplane(Protocol):
         """Begin to deliver. What it stands on need not be there yet."""
 
     async def aclose(self) -> None:
-        """Let go of every connection and subscription."""
+        """Let go of every connection; nothing is heard any more."""
 
     async def publish(self, channel: str, message: str) -> int:
         """Send a message to all subscribers of the channel; return how many processes they are in.
@@ -32,10 +32,11 @@ class Backplane(Protocol):
         Raises Unavailable when it cannot be sent.
         """
 
-    def subscribe(self, channel: str) -> AbstractAsyncContextManager[AsyncIterator[str]]:
-        """Subscribe while the block runs. The subscription is in force before the block is entered.
+    def subscribe(self, channel: str, hear: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+        """Call `hear` with each message, in order, while the block runs. It returns at once and raises nothing.
 
-        While messages cannot come it is entered all the same: `restored` tells when they can.
+        The subscription is in force before the block is entered. While messages cannot come it is entered all the same:
+        `restored` tells when they can.
         """
 
     async def restored(self) -> None:

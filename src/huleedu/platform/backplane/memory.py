@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limits.aio.storage import MemoryStorage, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-
-QUEUE = 10_000
-"""Messages a subscriber may be behind; then the oldest go, and the gap in `seq` makes it ask the feed."""
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 
 class MemoryBackplane:
@@ -25,7 +22,7 @@ class MemoryBackplane:
         self.counters: Storage = MemoryStorage()
         self._started = False
         self._restored = asyncio.Event()
-        self._subscribers: dict[str, set[asyncio.Queue[str]]] = defaultdict(set)
+        self._subscribers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
 
     async def start(self) -> None:
         """Begin to deliver."""
@@ -34,7 +31,6 @@ class MemoryBackplane:
     async def aclose(self) -> None:
         """Stop delivering."""
         self._started = False
-        self._subscribers.clear()
 
     async def publish(self, channel: str, message: str) -> int:
         """Send a message to all subscribers of the channel; return whether there are any, this being one process."""
@@ -42,27 +38,22 @@ class MemoryBackplane:
         return int(self._deliver(channel, message))
 
     def _deliver(self, channel: str, message: str) -> bool:
-        subscribers = self._subscribers.get(channel, set())
-        for waiting in subscribers:
-            if waiting.full():
-                waiting.get_nowait()
-            waiting.put_nowait(message)
+        subscribers = self._subscribers.get(channel, [])
+        for hear in subscribers:
+            hear(message)
         return bool(subscribers)
 
     @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
-        """Subscribe while the block runs."""
+    async def subscribe(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[None]:
+        """Call `hear` with each message while the block runs."""
         self._require_started()
-        waiting: asyncio.Queue[str] = asyncio.Queue(QUEUE)
-        self._subscribers[channel].add(waiting)
-        messages = _messages(waiting)
+        subscribers = self._subscribers[channel]
+        subscribers.append(hear)
         try:
-            yield messages
+            yield
         finally:
-            await messages.aclose()
-            remaining = self._subscribers[channel]
-            remaining.discard(waiting)
-            if not remaining:
+            subscribers.remove(hear)
+            if not subscribers:
                 del self._subscribers[channel]
 
     async def restored(self) -> None:
@@ -87,8 +78,3 @@ class MemoryBackplane:
         if not self._started:
             msg = f"Backplane client '{self.client_id}' is not running."
             raise RuntimeError(msg)
-
-
-async def _messages(waiting: asyncio.Queue[str]) -> AsyncGenerator[str, None]:
-    while True:
-        yield await waiting.get()

@@ -29,7 +29,7 @@ from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -112,11 +112,11 @@ class RedisClient(MemoryBackplane):
 
     @override
     @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncIterator[AsyncIterator[str]]:
-        async with super().subscribe(channel) as messages:
+    async def subscribe(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[None]:
+        async with super().subscribe(channel, hear):
             try:
                 await self._acknowledged(channel)
-                yield messages
+                yield
             finally:
                 if len(self._subscribers[channel]) <= 1:
                     self._in_force.pop(channel, None)
