@@ -90,6 +90,7 @@ async def _hear(pipe: Connection, way: Way, url: str, clients: Sequence[Client])
             await asyncio.sleep(LOOK_S)
         pipe.send(None)
         await over.wait()
+        asyncio.get_running_loop().remove_reader(pipe.fileno())
         for task in tasks:
             task.cancel()
     return all_answers

@@ -1,7 +1,8 @@
 """CPU of the server for each frame that comes through Redis, with a thousand teachers who have two sockets each.
 
 There are two controls, both with a connection to Redis for each socket: a server as is usually written, of a dozen
-lines, which passes on what it hears, with all libraries as they come; and ours, all else being equal.
+lines, which passes on what it hears, with all libraries as they come but without compression, as ours; and ours, all
+else being equal.
 """
 
 import asyncio
@@ -71,6 +72,7 @@ class EachItsOwn(RedisClient):
                 yield
             finally:
                 listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
 
 
 async def _listen(heard: PubSub, hear: Callable[[str], None]) -> None:
@@ -105,7 +107,7 @@ def run_server(way: str, url: str, port: str, directory: str) -> None:
     """Be the server, in a process that was started for it."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     if way == USUAL:
-        return uvicorn.run(usual(url), port=int(port), log_level="error")
+        return uvicorn.run(usual(url), port=int(port), log_level="error", ws_per_message_deflate=False)
     installation._backplane = partial(RedisClient if way == OURS else EachItsOwn, "huleedu")  # noqa: SLF001 -- what is compared
     return asyncio.run(serve.run(Settings(data_dir=Path(directory), port=int(port), backplane_url=SecretStr(url))))
 

@@ -462,8 +462,11 @@ async def test_what_ends_a_credential_ends_its_connections_at_once(
             await scene.house.operate(done, email=cilla.email)
         for name in ends:  # no heart beats: they are told
             assert await closed(sockets[name]) == 4401, name
+        stay = set(sockets) - ends
+        for name in stay - {""}:  # looked at, like hers that have ended
+            assert (await said(sockets[name]))["event"] == "ping", name
         scene.clock.beat.set()
-        for name in set(sockets) - ends:
+        for name in stay:
             assert (await said(sockets[name]))["event"] == "ping", name
 
 
@@ -494,7 +497,24 @@ async def test_a_session_that_ends_while_its_connection_joins_ends_that_too(scen
     scene.backplane.once_subscribed = sign_out
     async with scene.visit(page) as socket:
         await socket.send('{"event":"hello"}')
-        assert await closed(socket) == 4401
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 4401
+
+
+async def test_a_session_that_ends_while_its_feed_is_read_gets_nothing_of_it(scene: Scene, anna: Teacher) -> None:
+    page, before = await anna.browser(scene.origin), await scene.changed(anna)
+    await scene.change(anna)
+
+    async def sign_out() -> None:
+        await page.delete("/v1/session")
+
+    scene.once_read = sign_out
+    async with scene.visit(page) as socket:
+        await socket.send(json.dumps({"event": "hello", "cursor": before}))
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 4401
 
 
 async def test_too_many_frames_close_with_4429(scene: Scene, anna: Teacher) -> None:

@@ -20,6 +20,7 @@ from huleedu.gateway.accounts import Kind
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.clock import SystemClock
+from huleedu.platform.errors import Unavailable
 from tests.given import described
 from tests.servers import ENGINE, Servers
 from tests.system.house import House, Teacher, inhabited
@@ -176,6 +177,17 @@ async def test_each_socket_too_many_sends_another_away(scene: Scene, monkeypatch
         scene.live._joined(sockets[3]),
     ):
         assert [socket.close_code for socket in sockets] == [live.TOO_MANY, live.TOO_MANY, None, None]
+
+
+async def test_while_credentials_cannot_be_looked_at_the_client_is_asked_to_come_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_websocket: object) -> None:
+        raise Unavailable("The database does not answer.")
+
+    monkeypatch.setattr(scene.live._access, "asking", away)
+    async with scene.joined() as client:
+        assert await client.hears() == live.GOING_DOWN
 
 
 async def test_a_broken_view_asks_the_client_to_come_again(scene: Scene) -> None:

@@ -63,21 +63,26 @@ class Waiting(NamedTuple):
     traceparent: str | None = None
 
 
+class Ending(Exception):
+    """The connection is to be closed, and nothing more is to be sent."""
+
+
 @lru_cache(64)
 def _waiting(message: str) -> Waiting | None:
     """Read a message that was published, once for all sockets of its teacher; None if it is of no feed."""
-    item = json.loads(message)
-    if "seq" not in item:
+    try:
+        item = json.loads(message)
+        place = (int(item["epoch"]), item["seq"])
+        return Waiting(place, message, datetime.fromisoformat(item["at"]), item.get("traceparent"))
+    except (ValueError, KeyError, TypeError):
         return None
-    place = (int(item["epoch"]), item["seq"])
-    return Waiting(place, message, datetime.fromisoformat(item["at"]), item.get("traceparent"))
 
 
 @dataclass(eq=False, slots=True)
 class Socket:
     """One client: the place of the feed that it is at, (epoch, seq), and what waits to be sent.
 
-    While it is doubtful whether its credential is in force, nothing is sent.
+    While it is doubtful whether its credential is in force, as at first, nothing is sent.
     """
 
     websocket: WebSocket
@@ -85,7 +90,7 @@ class Socket:
     waiting: asyncio.Queue[Waiting | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     place: Place = (0, 0)
     close_code: int | None = None
-    doubtful: bool = False
+    doubtful: bool = True
     after_ms: int = 0
     frames: int = 0
 
@@ -115,8 +120,15 @@ class Socket:
                 self.waiting.get_nowait()
             self.waiting.put_nowait(None)
 
-    async def send(self, message: Message) -> None:
-        """Send a frame or the closing; raise WebSocketDisconnect if the connection has gone or is about to go."""
+    async def send(self, frame: str | dict[str, Any]) -> None:
+        """Send a frame; raise WebSocketDisconnect if the connection has gone or is about to go."""
+        await self._do({"type": "websocket.send", "text": frame if isinstance(frame, str) else json.dumps(frame)})
+
+    async def close(self, code: int) -> None:
+        """Close the connection; raise WebSocketDisconnect if it has gone."""
+        await self._do({"type": "websocket.close", "code": code})
+
+    async def _do(self, message: Message) -> None:
         try:
             await self.websocket.send(message)
         except RuntimeError as error:  # how the server tells that it is closing the connection itself
@@ -150,10 +162,11 @@ class Live:
             return await websocket.close(BAD_FRAME, 'begin with {"event":"hello","cursor":null}')
         except WebSocketDisconnect:
             return None
+        except Problem:  # whom to ask is away
+            return await websocket.close(GOING_DOWN, "come again in a moment")
         with bound(user_id=teacher.user_id), OPEN_SOCKETS.track_inprogress():
             socket = Socket(websocket, teacher)
             async with self._joined(socket), anyio.create_task_group() as tasks:
-                await self._look_again([socket])  # what ended before it could hear of it
                 tasks.start_soon(self._run, socket, cursor, tasks)
                 await _watch_client(socket)
         return None
@@ -169,8 +182,6 @@ class Live:
 
     async def _look_again(self, sockets: Sequence[Socket]) -> None:
         """Close those whose credential is no longer in force."""
-        for socket in sockets:
-            socket.doubtful = False
         in_force = await self._accounts.in_force({socket.teacher.credential for socket in sockets})
         for socket in sockets:
             if socket.teacher.credential not in in_force:
@@ -231,17 +242,14 @@ class Live:
         It is a task of its own because waking the one that came through the whole application costs more than a frame.
         """
         try:
-            with suppress(Problem):  # without its feed it can only come again with its cursor
+            with suppress(Problem, Ending):  # without its feed it can only come again with its cursor
                 await self._welcome(socket, cursor)
                 while (message := await socket.waiting.get()) is not None:
-                    while socket.doubtful:
-                        await self._look_again([socket])
-                    if socket.close_code is None:
-                        await self._forward(socket, message)
+                    await self._forward(socket, message)
             code = socket.close_code or GOING_DOWN
             if code == GOING_DOWN:
-                await _send(socket, {"event": "reconnect", "after_ms": socket.after_ms})
-            await socket.send({"type": "websocket.close", "code": code})
+                await socket.send({"event": "reconnect", "after_ms": socket.after_ms})
+            await socket.close(code)
         except WebSocketDisconnect:  # the client has gone while something was sent
             log.debug("live.gone")
         tasks.cancel_scope.cancel()
@@ -250,9 +258,9 @@ class Live:
         """Say from where this connection goes on, then send what came after the client's cursor."""
         page = await self._page(socket, cursor)
         if page["resync"]:
-            await _send(socket, RESYNC)
+            await self._send(socket, RESYNC)
         socket.place = _place(page["cursor"] if cursor is None or page["resync"] else cursor)
-        await _send(socket, {"event": "welcome", "cursor": socket.cursor, "heartbeat_s": HEARTBEAT_SECONDS})
+        await self._send(socket, {"event": "welcome", "cursor": socket.cursor, "heartbeat_s": HEARTBEAT_SECONDS})
         await self._catch_up(socket, page)
 
     async def _forward(self, socket: Socket, message: Waiting) -> None:
@@ -263,22 +271,22 @@ class Live:
         (epoch, seq), place = socket.place, message.place
         if place[0] > epoch:
             socket.place = place
-            await _send(socket, RESYNC)
+            await self._send(socket, RESYNC)
         elif message.frame and place == (epoch, seq + 1):
             await self._push(socket, message)
             socket.place = place
         elif place > socket.place:
             await self._catch_up(socket, await self._page(socket, socket.cursor))
         if not message.frame:
-            await _send(socket, {"event": "ping", "cursor": socket.cursor})
+            await self._send(socket, {"event": "ping", "cursor": socket.cursor})
 
     async def _push(self, socket: Socket, message: Waiting) -> None:
         """Send a message that came over the backplane: the last step of its trace."""
         if collecting():
             with bound(traceparent=message.traceparent), span("push", SpanKind.PRODUCER):
-                await _send(socket, message.frame)
+                await self._send(socket, message.frame)
         else:
-            await _send(socket, message.frame)
+            await self._send(socket, message.frame)
         if message.at:
             PUSH_SECONDS.observe(max(0.0, (self._clock.now() - message.at).total_seconds()))  # clocks may differ
 
@@ -286,12 +294,21 @@ class Live:
         """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""
         while page["items"]:
             for item in page["items"]:
-                await _send(socket, item)
+                await self._send(socket, item)
                 socket.place = (socket.place[0], item["seq"])
             page = await self._page(socket, socket.cursor)
         if _place(page["cursor"])[0] > socket.place[0]:
-            await _send(socket, RESYNC)
+            await self._send(socket, RESYNC)
         socket.place = max(socket.place, _place(page["cursor"]))
+
+    async def _send(self, socket: Socket, frame: str | dict[str, Any]) -> None:
+        """Send a frame, if the connection may still have it."""
+        while socket.doubtful:
+            socket.doubtful = False
+            await self._look_again([socket])
+        if socket.close_code is not None:
+            raise Ending
+        await socket.send(frame)
 
     async def _page(self, socket: Socket, cursor: str | None) -> dict[str, Any]:
         params = {} if cursor is None else {"after": cursor}
@@ -340,7 +357,3 @@ async def _watch_client(socket: Socket) -> None:
 def _place(cursor: str) -> Place:
     epoch, _, seq = cursor.partition(":")
     return int(epoch), int(seq)
-
-
-async def _send(socket: Socket, frame: str | dict[str, Any]) -> None:
-    await socket.send({"type": "websocket.send", "text": frame if isinstance(frame, str) else json.dumps(frame)})
