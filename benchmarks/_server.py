@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import psutil
 from huleedu.cli import admin
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.platform.settings import Settings
+from scripts.servers import free_ports
 
 HULEEDU = str(Path(sys.executable).with_name("huleedu"))
 PATIENCE_S = 120.0
@@ -30,7 +30,7 @@ class Server:
     """A server that can serve; `ready_s` is how long that took from the command on."""
 
     def __init__(self, directory: Path, command: Sequence[str] = (HULEEDU, "serve")) -> None:
-        port = free_port()
+        (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self._settings = Settings(data_dir=directory)
         started = time.perf_counter()
@@ -73,12 +73,6 @@ def _pss(process: psutil.Process) -> int:
         return int(process.memory_full_info().pss)
     except psutil.NoSuchProcess:  # a child that has just ended
         return 0
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def started_process(command: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from statistics import median
 
 from _figures import duration
-from _server import HULEEDU, PATIENCE_S, free_port, served, started_process, until_ready
+from _server import HULEEDU, PATIENCE_S, served, started_process, until_ready
+
+from scripts.servers import free_ports
 
 TIMES = 5
 EMPTY = """
@@ -24,7 +26,7 @@ def serve() -> float:
 
 
 def empty() -> float:
-    port, started = free_port(), time.perf_counter()
+    (port,), started = free_ports(1), time.perf_counter()
     process = started_process([sys.executable, "-c", EMPTY, str(port)])
     try:
         return until_ready(process, port) - started

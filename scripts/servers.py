@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,17 @@ def program(name: str, remedy: str, *places: Path) -> str:
 
 
 def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, of those that the machine gives to no client either.
+
+    A server that was killed finds them free when it is started again.
+    """
+    found: dict[int, socket.socket] = {}
     with ExitStack() as held:
-        listeners = [held.enter_context(closing(socket.create_server((HOST, 0)))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in listeners]
+        while len(found) < count:
+            port = 10_000 + secrets.randbelow(20_000)
+            with suppress(OSError):
+                found[port] = held.enter_context(closing(socket.create_server((HOST, port))))
+        return list(found)
 
 
 def answers(port: int, question: bytes) -> bool:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -26,6 +25,7 @@ from websockets.typing import Origin
 
 from huleedu.cli import app
 from huleedu.platform.settings import Settings
+from scripts.servers import free_ports
 from tests.acceptance import served
 from tests.acceptance.conftest import constraints
 from tests.acceptance.served import HULEEDU, STOP_SECONDS, Served, rows
@@ -40,12 +40,6 @@ OF_DEBIAN = {"apt-get", "adduser", "runuser"}
 PRESENT = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 class Machine:
     """A school's server. What the pages name is found below one directory, at ports that are free."""
 
@@ -53,7 +47,7 @@ class Machine:
         self.root = root
         self.data = root / "var/lib/huleedu"
         self.certificate = root / "etc/ssl/huleedu/fullchain.pem"
-        self.port, self.plain_port, self.upstream = free_port(), free_port(), free_port()
+        self.port, self.plain_port, self.upstream = free_ports(3)
         self.server: Served
         self.done: list[str] = []
         self._stack = stack

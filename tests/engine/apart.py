@@ -5,11 +5,10 @@ import itertools
 import json
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +26,7 @@ from huleedu.platform.installation import opened
 from huleedu.platform.log import store as log_store
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER, build_all
+from scripts.servers import free_ports
 from tests.acceptance.served import Served
 from tests.engine.kafka import ends, everything
 from tests.system.house import House, Teacher
@@ -35,12 +35,6 @@ NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
 Place = tuple[str, int]
 """A service, and which of its processes."""
 KEYS = f"{'n' * 32} {'o' * 32}"
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in found]
 
 
 class Fleet:
