@@ -434,7 +434,7 @@ NEW_PASSWORD = ("PUT", "/v1/me/password", {"password": "tre små grisar"})
         ("/revoke", {"her program"}),
         ("/disable", {"her page", "its ticket", "her other page", "her program"}),
     ],
-    ids=str,
+    ids=["sign out", "everywhere", "new password", "sign in again", "revoke", "disable"],
 )
 async def test_what_ends_a_credential_ends_its_connections_at_once(
     scene: Scene, done: str | tuple[str, str, dict[str, str] | None], ends: set[str]
