@@ -51,9 +51,3 @@ def db(platform: Platform) -> Db:
 def servers() -> Iterator[Servers]:
     with servers_of_ones_own() as servers:
         yield servers
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the browser last: its driver keeps an event loop running, beside which no other can run."""
-    items.sort(key=lambda item: "browser" in item.path.parts)

@@ -1,4 +1,7 @@
-"""One Chromium and one server for all; each test has a teacher of its own."""
+"""One Chromium and one server for each module; each test has a teacher of its own.
+
+They do not stay: the browser's driver keeps an event loop running, beside which no other can run.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -12,13 +15,13 @@ from tests.browser.stage import Stage, chromium
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     data_dir = tmp_path_factory.mktemp("house")
     with served(data_dir) as server:
