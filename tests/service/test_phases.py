@@ -281,6 +281,21 @@ async def test_what_has_waited_past_its_time_fails_with_the_reason(office: Offic
     assert await waiting(office) == []
 
 
+async def test_of_what_has_waited_past_its_time_some_fail_and_then_some_more(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "OVERDUE", 2)
+    for number in range(5):
+        await office.request(f"essay{number}")
+    office.clock.move(PATIENCE.total_seconds() + 1)
+    office.tasks.start("watch", office.queue.watch)
+    for failed in (2, 4, 5):
+        await office.until(lambda: _sleeping(office))
+        office.clock.move(WATCH_SECONDS)
+        await office.done(failed)
+        assert len(await waiting(office)) == 5 - failed
+
+
 async def test_what_waited_while_the_machine_was_asleep_has_its_whole_time_again(office: Office) -> None:
     await office.request("good")
     office.tasks.start("watch", office.queue.watch)
