@@ -120,6 +120,15 @@ async def test_a_listener_that_is_cancelled_lets_go(backplane: Backplane) -> Non
     await over(backplane, "c")
 
 
+async def test_one_who_has_read_nothing_yet_holds_up_neither_the_others_nor_the_publisher(backplane: Backplane) -> None:
+    async with heard(backplane, "c") as later, heard(backplane, "c") as messages:
+        for number in range(0, 12_000, 500):
+            following = [str(place) for place in range(number, number + 500)]
+            assert [await backplane.publish("c", message) for message in following] == [1] * 500
+            assert await take(messages, 500) == following
+        assert await take(later, 12_000) == [str(place) for place in range(12_000)]
+
+
 async def test_what_is_counted_is_counted_up_to_a_limit(backplane: Backplane) -> None:
     key, limiter = str(new_id()), FixedWindowRateLimiter(backplane.counters)
     assert [await limiter.hit(RateLimitItemPerMinute(3), key) for _ in range(5)] == [True] * 3 + [False] * 2

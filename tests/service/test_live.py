@@ -517,6 +517,17 @@ async def test_a_session_that_ends_while_its_feed_is_read_gets_nothing_of_it(sce
         assert socket.close_code == 4401
 
 
+async def test_a_message_that_cannot_be_read_stops_nothing(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    async with scene.join(anna) as socket:
+        await hello(socket, before)
+        for message in ("", "half {", "1", "[]", '{"seq":1}', '{"seq":1,"epoch":"one","at":""}'):
+            await scene.backplane.publish(scene.backplane.get_user_channel(anna.user_id), message)
+            assert (await said(socket))["event"] == "ping", "it has looked whether it may go on"
+        after = await scene.changed(anna)
+        assert_whole(await up_to(socket, after), before, after)
+
+
 async def test_too_many_frames_close_with_4429(scene: Scene, anna: Teacher) -> None:
     async with scene.join(anna) as socket:
         await hello(socket)
