@@ -86,7 +86,8 @@ def test_some_were_refused(essays: Path, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("Too short.")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     (tmp_path / "same.txt").write_text(GOOD)
-    told("assess", essays / "=cmd.txt", tmp_path, "--pipeline", "spellcheck", "--json", tmp_path / "out.json", code=1)
+    words = ("--pipeline", "spellcheck", "--json", tmp_path / "out.json")
+    assert "1 essay, 3 refused: completed" in told("assess", essays / "=cmd.txt", tmp_path, *words, code=1)
     report = json.loads((tmp_path / "out.json").read_text())
     assert len(report["essays"]) == 1
     assert set(report["essays"][0]["results"]) == {"spellcheck"}
@@ -151,7 +152,7 @@ def test_accounts_while_the_server_runs_and_while_it_does_not(server: Served, ho
         assert "no account for nobody@school.se" in told("user", "token", "nobody@school.se", *where, code=2)
         with client(server.url, token) as http:
             assert http.get("/v1/me").status_code == (200 if data_dir == house else 401)
-            assert "1 tokens revoked" in told("user", "token", "berit@school.se", "--revoke", *where)
+            assert told("user", "token", "berit@school.se", "--revoke", *where) == "1 token revoked\n"
             assert http.get("/v1/me").status_code == 401
     for secret in ("keys.json", "control.json"):
         assert (house / secret).stat().st_mode & 0o777 == 0o600
@@ -230,7 +231,8 @@ def test_rebuilding_and_doctor_while_the_server_runs(server: Served, token: str,
         http.post(f"/v1/batches/{batch_id}/essays", files={"files": ("a.txt", GOOD.encode())})
         before = http.get("/v1/batches").json()
         batches = rows(house, "SELECT count(*) FROM batch")[0][0]
-        assert told("rebuild-view", "--page-size", "1", "--data-dir", house) == f"{batches} batches\n"
+        noun = "batch" if batches == 1 else "batches"
+        assert told("rebuild-view", "--page-size", "1", "--data-dir", house) == f"{batches} {noun}\n"
         after = http.get("/v1/batches").json()
     assert after["live_cursor"].split(":")[0] == str(int(before["live_cursor"].split(":")[0]) + 1)
     assert batch_id in {item["batch_id"] for item in after["items"]}
@@ -254,11 +256,11 @@ def test_dead_letters(tmp_path: Path) -> None:
         ((number, attempts),) = rows(tmp_path, "SELECT id, attempts FROM dead_letter")
         shown = told("dlq", "show", str(number), *where)
         assert (json.loads(shown)["attempts"], "pupil" in shown) == (attempts, False)
-        assert "1 records" in told("dlq", "redrive", "--key", "batch-1", *where)
+        assert "1 record to" in told("dlq", "redrive", "--key", "batch-1", *where)
         assert "0 records" in told("dlq", "redrive", "--key", "another", *where)
     assert "There is no dead letter 999" in told("dlq", "show", "999", *where, code=2)
-    assert "1 records" in told("dlq", "redrive", *where)
-    assert "1 records parked" in told("doctor", *where, code=1)
+    assert "1 record to" in told("dlq", "redrive", *where)
+    assert "1 record parked" in told("doctor", *where, code=1)
 
 
 def _parked(server: Served, expected: int) -> None:

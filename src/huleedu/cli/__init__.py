@@ -149,7 +149,7 @@ def backup_command(
             "A data directory is copied, and HULEEDU_DATABASE_URL or HULEEDU_BLOBS_URL says that data is elsewhere."
             " Stop the server, copy the database (huleedu.db, or by pg_dump), then the bucket."
         )
-    typer.echo(f"{admin.back_up(settings.data_dir, target)} essays")
+    typer.echo(assess.counted(admin.back_up(settings.data_dir, target), "essay", "essays"))
 
 
 @app.command(
@@ -180,7 +180,7 @@ def rebuild_view_command(
 ) -> None:
     """Make the views again from their owners, while they are read."""
     told = _ask(data_dir, "aggregator", "POST", "/internal/v1/rebuild", params={"page_size": page_size}, timeout=3600)
-    typer.echo(f"{told['batches']} batches")
+    typer.echo(assess.counted(told["batches"], "batch", "batches"))
 
 
 @user.command("add", epilog="Example: huleedu user add anna@school.se --name 'Anna Ek'")
@@ -207,7 +207,7 @@ def user_token(
     """Print a new bearer token for programs. It is shown once."""
     if revoke:
         told = _ask(data_dir, "gateway", "POST", "/internal/v1/users/revoke", json={"email": email})
-        typer.echo(f"{told['revoked']} tokens revoked")
+        typer.echo(f"{assess.counted(told['revoked'], 'token', 'tokens')} revoked")
     else:
         typer.echo(_ask(data_dir, "gateway", "POST", "/internal/v1/users/token", json={"email": email})["token"])
 
@@ -255,7 +255,8 @@ def dlq_redrive(
     data_dir: DataDir = None,
 ) -> None:
     """Handle parked records again, in order; a stopped server does it when it is started."""
-    typer.echo(f"{admin.redrive(_settings(data_dir=data_dir), key)} records to be handled again")
+    again = admin.redrive(_settings(data_dir=data_dir), key)
+    typer.echo(f"{assess.counted(again, 'record', 'records')} to be handled again")
 
 
 @app.callback(invoke_without_command=True)

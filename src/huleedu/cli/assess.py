@@ -234,6 +234,11 @@ def plain(text: str) -> Text:
     return Text("".join(character if character.isprintable() else " " for character in text))
 
 
+def counted(number: int, one: str, more: str) -> str:
+    """Return a number with its noun, as one reads it aloud: one of them has the singular."""
+    return f"{number} {one if number == 1 else more}"
+
+
 BESIDE_NAME = 56
 """Characters of a row that the file's name leaves to the other columns."""
 COLUMNS = (
@@ -259,4 +264,5 @@ def _print(console: Console, report: dict[str, Any]) -> None:
     for item in report["refused"]:
         table.add_row(plain(item["file_name"]), plain(f"refused: {item['detail']}"), *("" for _ in COLUMNS))
     console.print(table)
-    console.print(f"{len(report['essays'])} essays, {len(report['refused'])} refused: {report['status']}")
+    essays = counted(len(report["essays"]), "essay", "essays")
+    console.print(f"{essays}, {len(report['refused'])} refused: {report['status']}")

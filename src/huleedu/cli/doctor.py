@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from huleedu import __version__
 from huleedu.cli.admin import installation
+from huleedu.cli.assess import counted
 from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.installation import DATABASE, examine
@@ -83,5 +84,5 @@ async def _settings(servers: list[str]) -> str:
 async def _letters(ask_service: Ask, service: str) -> str:
     letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
     if letters:
-        raise Usage(f"{len(letters)} records parked; see `huleedu dlq list`")
+        raise Usage(f"{counted(len(letters), 'record', 'records')} parked; see `huleedu dlq list`")
     return "nothing parked"
