@@ -127,6 +127,7 @@ class Server:
             self.known = {"ports": free_ports(self.ports), "password": secrets.token_hex(8)}
             if self.user:
                 shutil.chown(self.home, self.user)
+                self._require_reachable()
             self.prepare()
         for _ in range(3):  # what a killed PostgreSQL leaves behind is in the way for a moment
             if self._start():
@@ -188,6 +189,14 @@ class Server:
         if done.returncode:
             raise SystemExit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def _require_reachable(self) -> None:
+        """Raise if its user does not get there: a directory that was not made here is not opened to others either."""
+        if subprocess.run(["test", "-x", self.home], check=False, **self._as_user()).returncode:
+            raise SystemExit(
+                f"{self.name} runs as the user {self.user}, who does not get to {self.home}."
+                " Let others pass through the directories above it (chmod o+x), or name another place by --dir."
+            )
 
     def _as_user(self) -> dict[str, Any]:
         return {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []} if self.user else {}
