@@ -1,6 +1,8 @@
 """Real servers for tests, each started when a test first asks for it (by `scripts/servers`) and stopped at the end."""
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,7 +61,13 @@ class Servers:
 
 @contextmanager
 def servers_of_ones_own() -> Iterator[Servers]:
-    """Have servers in a new directory, and none of them left afterwards."""
+    """Have servers in a new directory, and none of them left afterwards.
+
+    SIGTERM cancels the task that has them, as Ctrl-C does, so that it stops whatever it has started.
+    """
+    with suppress(RuntimeError):  # pytest has them outside of any task
+        if task := asyncio.current_task():
+            task.get_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="huleedu-") as directory:
         Path(directory).chmod(0o711)  # PostgreSQL may run as another user
         servers = Servers(Path(directory))

@@ -1,11 +1,13 @@
 """What `scripts/servers` and those who start servers by it promise beyond the servers themselves."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.servers import Postgres
+from scripts.servers import Postgres, answers
 
 pytestmark = pytest.mark.engine
 
@@ -16,3 +18,29 @@ def test_a_directory_that_its_user_does_not_get_to_is_told(tmp_path: Path) -> No
     with pytest.raises(SystemExit, match=r"the user postgres, who does not get to .*chmod o\+x"):
         Postgres(tmp_path).up()
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+BENCHMARK = """
+import asyncio
+from urllib.parse import urlsplit
+from tests.servers import servers_of_ones_own
+
+async def main():
+    with servers_of_ones_own() as servers:
+        print(urlsplit(servers.env("redis")["HULEEDU_BACKPLANE_URL"]).port, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_benchmark_that_is_told_to_end_leaves_no_server() -> None:
+    command, root, pipe = [sys.executable, "-c", BENCHMARK], Path(__file__).parents[2], subprocess.PIPE
+    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        assert answers(port, b"PING\r\n")
+        for _ in range(2):  # as `timeout` does
+            process.terminate()
+        assert process.communicate()[1].endswith("CancelledError\n")
+    assert not answers(port, b"PING\r\n")
