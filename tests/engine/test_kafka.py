@@ -20,11 +20,11 @@ from huleedu.platform.clock import SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
-from huleedu.platform.log import Consumer, Record, kafka, store
+from huleedu.platform.log import Backlog, Consumer, Record, kafka, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.tasks import Tasks
-from tests.engine.kafka import relaying, topics_at
+from tests.engine.kafka import everything, relaying, topics_at
 from tests.given import opened
 from tests.servers import ENGINE, Servers
 from tests.service.world import (
@@ -270,6 +270,12 @@ async def test_what_nobody_has_brought_to_the_broker_is_told(world: World) -> No
     said = world.platform.clock.now()
     waiting = await log_of(world).unsent()
     assert (waiting.size, waiting.since is not None and waiting.since < said) == (len(LANES), True)
+
+
+async def test_how_far_a_group_is_behind_is_told_the_first_time_it_is_asked(world: World, url: str) -> None:
+    await asyncio.to_thread(everything, url)  # the topics have leaders
+    for _ in range(40):  # a client that knows nothing of the cluster yet has no answer in time, one time in seven
+        assert await KafkaLog(world.db, url).lag(GROUP, [TOPIC]) == {TOPIC: Backlog()}
 
 
 async def test_any_client_can_tell_from_the_headers_what_a_record_is(world: World, url: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Place = tuple[str, int]
 
 ANSWER_SECONDS = 0.8
-"""What the broker may take for each of two answers."""
+"""What the broker may take for each of two answers, and before them to be found by a new client."""
 LOOK: dict[str, Any] = {
     "group.id": "huleedu-lag",  # it joins none, but must name one
     "enable.auto.commit": False,
@@ -42,7 +43,10 @@ class Ends:
 
     @cached_property
     def _admin(self) -> AdminClient:
-        return AdminClient(self._cluster.config, logger=log)
+        admin = AdminClient(self._cluster.config, logger=log)
+        with suppress(KafkaException):  # whoever asks next is told that the broker does not answer
+            admin.list_topics(timeout=ANSWER_SECONDS)  # else one in seven new clients first asks in vain, for a second
+        return admin
 
     def behind(self, starts: Mapping[Place, int]) -> dict[str, Backlog]:
         """Return by topic what comes after these places, and since when; it waits for the broker, but not for long."""
