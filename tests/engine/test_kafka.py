@@ -278,6 +278,17 @@ async def test_how_far_a_group_is_behind_is_told_the_first_time_it_is_asked(worl
         assert await KafkaLog(world.db, url).lag(GROUP, [TOPIC]) == {TOPIC: Backlog()}
 
 
+async def test_since_when_a_group_is_behind_is_told_of_every_topic(world: World) -> None:
+    topics = [TOPICS[kind] for kind in KINDS]
+    async with relaying(log_of(world)):
+        await say_round(world, 0, MIXED)
+        while await log_of(world).unsent() != Backlog():
+            """The relay brings it there."""
+    lag = await log_of(world).lag("new", topics)
+    assert sum(lag[topic].size for topic in topics) == len(MIXED)
+    assert all(lag[topic].since for topic in topics)
+
+
 async def test_any_client_can_tell_from_the_headers_what_a_record_is(world: World, url: str) -> None:
     trace = f"00-{1:032x}-{2:016x}-01"
     async with relaying(log_of(world)), log_of(world).consume("g", [TOPIC]) as consumer:
