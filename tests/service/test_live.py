@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from huleedu.cli import serve
-from huleedu.gateway import live, store
+from huleedu.gateway import connection, live, store
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Tx
@@ -104,6 +104,11 @@ class Scene:
             deed, self.once_read = self.once_read, nothing
             await deed()
 
+    def hears(self, teacher: Teacher, message: str) -> None:
+        """Have this teacher's only socket hear a message, before anything else can happen."""
+        (hear,) = self.backplane._subscribers[self.backplane.get_user_channel(teacher.user_id)]
+        hear(message)
+
     async def change(self, teacher: Teacher) -> None:
         """Make a batch and see that its view, and so its frame, has come."""
         batch_id = await teacher.batch()
@@ -171,6 +176,13 @@ async def closed(socket: ClientConnection) -> int | None:
 def assert_whole(frames: list[Frame], start: str, end: str) -> None:
     first, last = (int(cursor.partition(":")[2]) for cursor in (start, end))
     assert [frame["seq"] for frame in frames] == list(range(first + 1, last + 1))
+
+
+def notice(cursor: str, further: int, essay_id: str = "e") -> Frame:
+    """Return what is published when an essay goes, so many places after this one."""
+    epoch, _, seq = cursor.partition(":")
+    place = {"epoch": epoch, "seq": int(seq) + further, "batch_id": "b", "version": 1, "at": "2026-01-01T00:00:00Z"}
+    return {"event": "essay_removed", "data": {"essay_id": essay_id}, "traceparent": None, **place}
 
 
 async def test_a_snapshot_and_what_follows_it(scene: Scene, anna: Teacher) -> None:
@@ -321,7 +333,6 @@ async def test_a_client_that_does_not_read_is_sent_away_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(live, "QUEUE", 2)
     before = await scene.changed(anna)
-    epoch, _, seq = before.partition(":")
     async with scene.join(anna, max_size=None, max_queue=1) as socket, scene.join(anna) as brisk:
         await hello(socket, before)
         await hello(brisk, before)
@@ -329,18 +340,65 @@ async def test_a_client_that_does_not_read_is_sent_away_and_loses_nothing(
         sockets = scene.live._sockets[anna.user_id]
         while sockets[0].close_code is None:
             sent += 1
-            place = {
-                "epoch": epoch,
-                "seq": int(seq) + sent,
-                "batch_id": "b",
-                "version": 1,
-                "at": "2026-01-01T00:00:00Z",
-                "traceparent": None,
-            }
-            message = {"event": "essay_removed", "data": {"essay_id": "x" * 2**19}, **place}
+            message = notice(before, sent, "x" * 2**19)
             await scene.backplane.publish_user_notification(anna.user_id, message)
-            assert (await said(brisk))["seq"] == place["seq"], "another socket of hers is not held up"
+            assert (await said(brisk))["seq"] == message["seq"], "another socket of hers is not held up"
         assert await closed(socket) == 4408
+
+
+@asynccontextmanager
+async def at_rest(scene: Scene, teacher: Teacher) -> AsyncIterator[tuple[ClientConnection, live.Socket, str]]:
+    """Join, and give both ends of the connection and its cursor when nothing is left to be sent."""
+    before = await scene.changed(teacher)
+    async with scene.join(teacher) as socket:
+        await hello(socket, before)
+        (kept,) = scene.live._sockets[teacher.user_id]
+        while not kept.at_rest:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0)
+        yield socket, kept, before
+
+
+async def test_what_comes_while_nothing_waits_is_written_at_once(scene: Scene, anna: Teacher) -> None:
+    async with at_rest(scene, anna) as (socket, kept, before):
+        for further, last in ((1, 1), (2, 2), (2, 2), (1, 2)):  # copies are nothing new
+            scene.hears(anna, json.dumps(notice(before, further)))
+            assert kept.place[1] == notice(before, last)["seq"], "nothing has been waited for"
+        scene.hears(anna, json.dumps(notice(before, 3)))
+        frames = await up_to(socket, f":{notice(before, 3)['seq']}")
+    assert frames == [notice(before, further) for further in (1, 2, 3)]
+
+
+async def test_nothing_is_written_before_what_waits_or_after_the_end(scene: Scene, anna: Teacher) -> None:
+    async with at_rest(scene, anna) as (socket, kept, before):
+
+        async def hear_the_next() -> None:
+            scene.hears(anna, json.dumps(notice(before, 1)))
+            places.append(kept.cursor)
+
+        places: list[str] = []
+        scene.once_read = hear_the_next
+        for message in ("", json.dumps(notice(before, 5)), json.dumps(notice(before, 1))):  # a doubt, a hole, the next
+            scene.hears(anna, message)
+            places.append(kept.cursor)
+        assert [(await said(socket))["event"] for _ in range(2)] == ["ping", "essay_removed"]
+        assert places == [before] * 4, "it is looked at first whether they may be sent"
+        kept.end(live.TOO_MANY)
+        scene.hears(anna, json.dumps(notice(before, 2)))
+        assert kept.place[1] == notice(before, 1)["seq"]
+        assert await closed(socket) == live.TOO_MANY
+
+
+async def test_what_cannot_be_written_at_once_is_not_written(scene: Scene, anna: Teacher) -> None:
+    async with scene.join(anna, max_size=None, max_queue=1) as slow, scene.join(anna) as leaving:
+        await hello(slow)
+        await hello(leaving)
+        to_slow, to_leaving = [kept.at_once for kept in scene.live._sockets[anna.user_id]]
+        while to_slow(connection.framed("x" * 2**19)):
+            """Go on until its buffers are full."""
+        assert to_leaving(connection.framed("x"))
+        await leaving.close()
+        assert not to_leaving(connection.framed("x"))
+        slow.transport.abort()
 
 
 async def test_one_socket_too_many_and_the_oldest_goes(

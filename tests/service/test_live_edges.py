@@ -169,7 +169,7 @@ async def test_a_revoked_token_closes_its_connection(scene: Scene) -> None:
 async def test_each_socket_too_many_sends_another_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "SOCKETS", 2)
     teacher = await scene.live._accounts.verify(scene.anna.token, Kind.TOKEN)
-    sockets = [live.Socket(WebSocket(*Client("").asgi), teacher) for _ in range(4)]
+    sockets = [live.Socket(WebSocket(*Client("").asgi), teacher, lambda _: False) for _ in range(4)]
     async with (
         scene.live._joined(sockets[0]),
         scene.live._joined(sockets[1]),

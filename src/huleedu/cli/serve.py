@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from huleedu.gateway.access import loopback
 from huleedu.gateway.accounts import LOCAL
+from huleedu.gateway.connection import Connection
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running
 from huleedu.platform.errors import Problem, Retry, Usage
@@ -182,7 +183,7 @@ def _listener(app: ASGIApp) -> Listener:
         log_config=None,
         access_log=False,
         lifespan="off",
-        ws="websockets-sansio",
+        ws=Connection,
         ws_max_size=LARGEST_FRAME,
         ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

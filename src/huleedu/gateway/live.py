@@ -14,14 +14,16 @@ from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import structlog
 from opentelemetry.trace import SpanKind
+from pydantic_core import from_json
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from huleedu.gateway.connection import framed, writing
 from huleedu.platform.context import bound
 from huleedu.platform.errors import Forbidden, Problem, TooMany, Unauthenticated
 from huleedu.platform.metrics import OPEN_SOCKETS, PUSH_SECONDS
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from huleedu.gateway.access import Access
     from huleedu.gateway.accounts import Accounts, Teacher
+    from huleedu.gateway.connection import Write
     from huleedu.platform.app import Platform
 
 HELLO_SECONDS = 10.0
@@ -55,12 +58,20 @@ log = structlog.get_logger()
 
 
 class Waiting(NamedTuple):
-    """A message on its way: its place in the feed, when it was written there, because of what; or the head only."""
+    """A message on its way: its place in the feed, when it was written there, because of what; or the head only.
+
+    `written` is the frame as it goes over the wire.
+    """
 
     place: Place
     frame: str = ""
     at: datetime | None = None
     traceparent: str | None = None
+    written: bytes = b""
+
+    def follows(self, place: Place) -> bool:
+        """Return whether it is the feed's next message after this place."""
+        return bool(self.frame) and self.place == (place[0], place[1] + 1)
 
 
 class Ending(Exception):
@@ -71,9 +82,10 @@ class Ending(Exception):
 def _waiting(message: str) -> Waiting | None:
     """Read a message that was published, once for all sockets of its teacher; None if it is of no feed."""
     try:
-        item = json.loads(message)
+        item = from_json(message)
         place = (int(item["epoch"]), item["seq"])
-        return Waiting(place, message, datetime.fromisoformat(item["at"]), item.get("traceparent"))
+        at = datetime.fromisoformat(item["at"])
+        return Waiting(place, message, at, item.get("traceparent"), framed(message))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -82,15 +94,18 @@ def _waiting(message: str) -> Waiting | None:
 class Socket:
     """One client: the place of the feed that it is at, (epoch, seq), and what waits to be sent.
 
-    While it is doubtful whether its credential is in force, as at first, nothing is sent.
+    While it is doubtful whether its credential is in force, as at first, nothing is sent. It is at rest while all has
+    been sent and nothing is doubtful.
     """
 
     websocket: WebSocket
     teacher: Teacher
+    at_once: Write
     waiting: asyncio.Queue[Waiting | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     place: Place = (0, 0)
     close_code: int | None = None
     doubtful: bool = True
+    at_rest: bool = False
     after_ms: int = 0
     frames: int = 0
 
@@ -99,26 +114,34 @@ class Socket:
         """The place as clients keep it."""
         return f"{self.place[0]}:{self.place[1]}"
 
-    def hear(self, message: str) -> None:
-        """Take what was published for this teacher: a message of the feed, or that a credential of hers has ended."""
-        waiting = _waiting(message)
-        self.doubtful |= waiting is None
-        self.put(waiting or Waiting(self.place))
-
     def put(self, message: Waiting) -> None:
         """Let a message wait its turn; a client that is too far behind is told to come again."""
+        self.at_rest = False
         if self.waiting.full():
             self.end(TOO_SLOW)
         else:
             self.waiting.put_nowait(message)
 
+    async def next(self) -> Waiting | None:
+        """Wait for the next message; None is the end."""
+        self.at_rest = self.waiting.empty()
+        return await self.waiting.get()
+
     def end(self, code: int) -> None:
         """Close the connection, with this code, as soon as it is free."""
+        self.at_rest = False
         if self.close_code is None:
             self.close_code = code
             while not self.waiting.empty():
                 self.waiting.get_nowait()
             self.waiting.put_nowait(None)
+
+    def write(self, message: Waiting) -> bool:
+        """Write a message at once if it is the next one and nothing is before it; return whether it was written."""
+        written = self.at_rest and message.follows(self.place) and self.at_once(message.written)
+        if written:
+            self.place = message.place
+        return written
 
     async def send(self, frame: str | dict[str, Any]) -> None:
         """Send a frame; raise WebSocketDisconnect if the connection has gone or is about to go."""
@@ -165,7 +188,7 @@ class Live:
         except Problem:  # whom to ask is away
             return await websocket.close(GOING_DOWN, "come again in a moment")
         with bound(user_id=teacher.user_id), OPEN_SOCKETS.track_inprogress():
-            socket = Socket(websocket, teacher)
+            socket = Socket(websocket, teacher, writing(scope))
             async with self._joined(socket), anyio.create_task_group() as tasks:
                 tasks.start_soon(self._run, socket, cursor, tasks)
                 await _watch_client(socket)
@@ -229,12 +252,23 @@ class Live:
             staying[0].end(TOO_MANY)
         channel = self._backplane.get_user_channel(user_id)
         try:
-            async with self._backplane.subscribe(channel, socket.hear):
+            async with self._backplane.subscribe(channel, partial(self._hear, socket)):
                 yield
         finally:
             mine.remove(socket)
             if not mine:
                 self._sockets.pop(user_id, None)
+
+    def _hear(self, socket: Socket, message: str) -> None:
+        """Take what was published for this teacher: a message of the feed, or that a credential of hers has ended."""
+        waiting = _waiting(message)
+        if waiting is None:
+            socket.doubtful = True
+            socket.put(Waiting(socket.place))
+        elif not collecting() and socket.write(waiting):
+            self._pushed(waiting)
+        else:
+            socket.put(waiting)
 
     async def _run(self, socket: Socket, cursor: str | None, tasks: TaskGroup) -> None:
         """Send what is to be sent, then the closing, and end these tasks.
@@ -244,7 +278,7 @@ class Live:
         try:
             with suppress(Problem, Ending):  # without its feed it can only come again with its cursor
                 await self._welcome(socket, cursor)
-                while (message := await socket.waiting.get()) is not None:
+                while (message := await socket.next()) is not None:
                     await self._forward(socket, message)
             code = socket.close_code or GOING_DOWN
             if code == GOING_DOWN:
@@ -268,14 +302,13 @@ class Live:
 
         One of an earlier epoch was under way while the views were made again, and says nothing any more.
         """
-        (epoch, seq), place = socket.place, message.place
-        if place[0] > epoch:
-            socket.place = place
+        if message.place[0] > socket.place[0]:
+            socket.place = message.place
             await self._send(socket, RESYNC)
-        elif message.frame and place == (epoch, seq + 1):
+        elif message.follows(socket.place):
             await self._push(socket, message)
-            socket.place = place
-        elif place > socket.place:
+            socket.place = message.place
+        elif message.place > socket.place:
             await self._catch_up(socket, await self._page(socket, socket.cursor))
         if not message.frame:
             await self._send(socket, {"event": "ping", "cursor": socket.cursor})
@@ -287,6 +320,9 @@ class Live:
                 await self._send(socket, message.frame)
         else:
             await self._send(socket, message.frame)
+        self._pushed(message)
+
+    def _pushed(self, message: Waiting) -> None:
         if message.at:
             PUSH_SECONDS.observe(max(0.0, (self._clock.now() - message.at).total_seconds()))  # clocks may differ
 

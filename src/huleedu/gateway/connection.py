@@ -1,0 +1,47 @@
+"""A page's connection as our server keeps it, with what ASGI has no word for: a frame written now, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Scope
+
+    Write = Callable[[bytes], bool]
+
+EXTENSION = "huleedu.write"
+
+
+class Connection(WebSocketsSansIOProtocol):
+    """Lets the application write without a task that waits until it may: most of what a frame costs is that task."""
+
+    @override
+    async def run_asgi(self) -> None:
+        """Serve the connection."""
+        extensions = self.scope["extensions"] = self.scope["extensions"] or {}
+        extensions[EXTENSION] = {"write": self.write}
+        await super().run_asgi()
+
+    def write(self, frame: bytes) -> bool:
+        """Write a whole frame if the client is there and keeps up; return whether it was written."""
+        free = self.writable.is_set() and not self.transport.is_closing()
+        if free:
+            self.transport.write(frame)
+        return free
+
+
+def framed(text: str) -> bytes:
+    """Return the bytes of a frame; a server's are not masked, so they are the same for every client."""
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
+def writing(scope: Scope) -> Write:
+    """Return what writes a frame at once to this connection; to another server's, it never does."""
+    write: Write = scope.get("extensions", {}).get(EXTENSION, {}).get("write", lambda _: False)
+    return write
