@@ -22,7 +22,7 @@ def duration(what: str, seconds: float, baseline: tuple[str, float], *more: str)
 
 
 def times(ratio: float) -> str:
-    return f"x{ratio:.1f}"
+    return f"x{ratio:.1f}" if ratio >= 1 else f"x{ratio:.2f}"
 
 
 def time(seconds: float) -> str:
