@@ -19,6 +19,7 @@ from huleedu.contracts.batch import (
     BatchErasedV1,
     BatchErasureReportedV1,
     BatchPipelineRejectedV1,
+    PipelineState,
     ProcessingPipelineState,
 )
 from huleedu.contracts.essay import (
@@ -170,14 +171,15 @@ class Aggregator:
         waits for another phase any more, so those that did are told again.
         """
         statuses = views.statuses(tx, changes)
-        touched = {essay_id for change in changes.values() for essay_id in change.essay_ids}
-        for batch_id, status in statuses.items():
-            state = status.pipeline_state
-            if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
-                ended = {"run_id": state.run_id, "status": state.status.value}
-                changes[batch_id].also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, ended))
-                touched |= store.waiting(tx, batch_id, state)
         shown = {batch_id: status.pipeline_state for batch_id, status in statuses.items()}
+        ended: dict[str, PipelineState] = {}
+        for batch_id, state in shown.items():
+            if state.status.terminal and store.note_end(tx, generations, batch_id, str(state.run_id)):
+                ended[batch_id] = state
+                run = {"run_id": state.run_id, "status": state.status.value}
+                changes[batch_id].also.append((FeedEvent.BATCH_PIPELINE_COMPLETED, run))
+        touched = {essay_id for change in changes.values() for essay_id in change.essay_ids}
+        touched |= store.waiting(tx, ended) if ended else set()
         essays = views.essays(tx, shown, touched) if touched else {}
         for batch_id, status in statuses.items():
             said: list[tuple[FeedEvent, AggregatedBatchStatus | dict[str, Any]]] = [

@@ -349,13 +349,18 @@ def counts(tx: ReadTx, batch_ids: Iterable[str]) -> dict[tuple[str, str | None],
     return found
 
 
-def waiting(tx: ReadTx, batch_id: str, state: PipelineState) -> set[str]:
-    """Return the essays that came through every phase of the run that they were handed to, but not through all."""
+def waiting(tx: ReadTx, ended: Mapping[str, PipelineState]) -> set[str]:
+    """Return the essays that came through every phase of these runs that they were handed to, but not through all."""
     view = essay_phase_view.c
-    mine = (view.generation == CURRENT) & (view.batch_id == batch_id) & (view.run_id == state.run_id)
+    mine = (view.generation == CURRENT) & _among(view.batch_id, ended)
     phases, through = func.count(), func.count().filter(view.status == EssayStatus.COMPLETED.value)
-    fewer = (phases == through) & (phases < len(state.requested_pipelines))
-    return set(tx.scalars(select(view.essay_id).where(mine).group_by(view.essay_id).having(fewer)))
+    columns = (view.batch_id, view.run_id, view.essay_id)
+    heard = select(*columns, phases.label("phases")).where(mine).group_by(*columns).having(phases == through)
+    return {
+        row.essay_id
+        for row in tx.all(heard)
+        if row.run_id == (state := ended[row.batch_id]).run_id and row.phases < len(state.requested_pipelines)
+    }
 
 
 def essay_totals(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
