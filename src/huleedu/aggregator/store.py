@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     case,
     delete,
     exists,
@@ -33,13 +34,13 @@ from huleedu.contracts.batch import Attention, BatchClientStatus, ProcessingPipe
 from huleedu.contracts.essay import EssayStatus
 from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import PhaseName
-from huleedu.platform.db import Timestamp, each, insert, member, metadata
+from huleedu.platform.db import Timestamp, among, insert, member, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import Executable
     from sqlalchemy.dialects.postgresql import Insert
     from sqlalchemy.sql.dml import ReturningInsert
 
@@ -136,6 +137,7 @@ generation = Table(
 VIEWS = (batch_status_view, essay_view, essay_phase_view)
 CURRENT = func.coalesce(select(generation.c.current).scalar_subquery(), 1)
 """The generation that is read, within a statement."""
+_CURRENT, _GENERATIONS = select(CURRENT), select(generation)
 
 _TOLD = batch_status_view.c.ended_run.is_not_distinct_from(member(batch_status_view.c.pipeline_state, "run_id"))
 shown_status = case(
@@ -153,12 +155,12 @@ shown_status = case(
 
 def current_generation(tx: ReadTx) -> int:
     """Return the generation that is read, which is the feed's epoch."""
-    return int(tx.scalar(select(CURRENT)))
+    return int(tx.scalar(_CURRENT))
 
 
 def written_generations(tx: ReadTx) -> list[int]:
     """Return the generations that a fold writes: the current one, and while a rebuild runs the next one."""
-    row = tx.first(select(generation))
+    row = tx.first(_GENERATIONS)
     return [1] if row is None else [row.current, *([row.next] if row.next else [])]
 
 
@@ -239,13 +241,18 @@ def note_end(tx: Tx, generations: Iterable[int], batch_id: str, run_id: str) -> 
     )
 
 
+@cache
+def _batches() -> Executable:
+    view = batch_status_view.c
+    mine = (view.generation == CURRENT) & among(view.batch_id, "batch_ids")
+    return select(view.batch_id, view.pipeline_state, view.version).where(mine).order_by(view.batch_id)
+
+
 def batches(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[ProcessingPipelineState, int]]:
     """Return batches' states and their views' versions."""
-    view = batch_status_view.c
-    mine = (view.generation == CURRENT) & _among(view.batch_id, batch_ids)
-    rows = tx.all(select(view.batch_id, view.pipeline_state, view.version).where(mine).order_by(view.batch_id))
     return {
-        row.batch_id: (ProcessingPipelineState.model_validate_json(row.pipeline_state), row.version) for row in rows
+        row.batch_id: (ProcessingPipelineState.model_validate_json(row.pipeline_state), row.version)
+        for row in tx.all(_batches(), batch_ids=batch_ids)
     }
 
 
@@ -260,11 +267,14 @@ def batch_ids(tx: ReadTx, user_id: str, status: BatchClientStatus | None, before
     return list(tx.scalars(statement.order_by(batch_status_view.c.batch_id.desc()).limit(limit)))
 
 
+_PUT_ESSAYS = insert(essay_view).on_conflict_do_nothing()
+
+
 def put_essays(tx: Tx, generations: Iterable[int], essays: Sequence[EssayRow]) -> None:
     """Write essays; one that was removed stays removed."""
     for number in generations:
         rows = [{"generation": number, "removed": False, **essay.model_dump()} for essay in essays]
-        tx.execute(insert(essay_view).on_conflict_do_nothing(), rows)
+        tx.execute(_PUT_ESSAYS, rows)
 
 
 def remove_essay(tx: Tx, generations: Iterable[int], batch_id: str, essay_id: str) -> None:
@@ -312,66 +322,93 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[PhaseRow]) -> 
         tx.execute(_put_phases(), dumped)
 
 
+@cache
+def _removed() -> Executable:
+    view = essay_view.c
+    mine = (view.generation == bindparam("number")) & among(view.essay_id, "essay_ids")
+    return select(view.essay_id).where(mine, view.removed)
+
+
 def removed(tx: ReadTx, number: int, essay_ids: Sequence[str]) -> set[str]:
     """Return those of the essays that were removed."""
-    gone = (essay_view.c.generation == number) & essay_view.c.removed & _among(essay_view.c.essay_id, essay_ids)
-    return set(tx.scalars(select(essay_view.c.essay_id).where(gone)))
+    return set(tx.scalars(_removed(), number=number, essay_ids=essay_ids))
+
+
+@cache
+def _essays(*, some: bool) -> tuple[Executable, Executable]:
+    essay, phase = essay_view.c, essay_phase_view.c
+    there = (essay.generation == CURRENT) & among(essay.batch_id, "batch_ids") & essay.removed.is_(False)
+    heard = (phase.generation == CURRENT) & among(phase.batch_id, "batch_ids")
+    if some:
+        there &= among(essay.essay_id, "essay_ids")
+        heard &= among(phase.essay_id, "essay_ids")
+    whole = select(essay_view).where(there).order_by(essay.essay_id)
+    return whole, select(essay_phase_view).where(heard).order_by(phase.phase.desc())
 
 
 def essays(
     tx: ReadTx, batch_ids: Iterable[str], essay_ids: Iterable[str] | None = None
 ) -> list[tuple[EssayRow, list[PhaseRow]]]:
     """Return batches' essays, or these of them, in the order in which they came, with what is known of each."""
-    asked, view, phase_view = list(batch_ids), essay_view.c, essay_phase_view.c
-    there = (view.generation == CURRENT) & _among(view.batch_id, asked) & view.removed.is_(False)
-    heard = (phase_view.generation == CURRENT) & _among(phase_view.batch_id, asked)
-    if essay_ids is not None:
-        wanted = list(essay_ids)
-        there &= _among(view.essay_id, wanted)
-        heard &= _among(phase_view.essay_id, wanted)
+    there, heard = _essays(some=essay_ids is not None)
+    given = {"batch_ids": batch_ids} | ({} if essay_ids is None else {"essay_ids": essay_ids})
     phases: dict[str, list[PhaseRow]] = {}
-    for row in tx.all(select(essay_phase_view).where(heard).order_by(phase_view.phase.desc())):
+    for row in tx.all(heard, **given):
         found = PhaseRow.model_validate({**row._mapping, "metrics": json.loads(row.metrics)})  # noqa: SLF001 -- public
         phases.setdefault(row.essay_id, []).append(found)
-    rows = tx.all(select(essay_view).where(there).order_by(view.essay_id))
+    rows = tx.all(there, **given)
     return [(EssayRow.model_validate(row._mapping), phases.get(row.essay_id, [])) for row in rows]  # noqa: SLF001 -- public
+
+
+@cache
+def _counts() -> Executable:
+    view = essay_phase_view.c
+    columns = (view.batch_id, view.run_id, view.phase, view.status)
+    mine = (view.generation == CURRENT) & among(view.batch_id, "batch_ids")
+    return select(*columns, func.count().label("essays")).where(mine).group_by(*columns)
 
 
 def counts(tx: ReadTx, batch_ids: Iterable[str]) -> dict[tuple[str, str | None], Counts]:
     """Count the essays of batches by run, phase and status; by (batch, run)."""
-    view = essay_phase_view.c
-    columns = (view.batch_id, view.run_id, view.phase, view.status)
-    mine = (view.generation == CURRENT) & _among(view.batch_id, batch_ids)
     found: dict[tuple[str, str | None], Counts] = {}
-    for row in tx.all(select(*columns, func.count().label("essays")).where(mine).group_by(*columns)):
+    for row in tx.all(_counts(), batch_ids=batch_ids):
         counted = found.setdefault((row.batch_id, row.run_id), {})
         counted.setdefault(PhaseName(row.phase), {})[EssayStatus(row.status)] = row.essays
     return found
 
 
-def waiting(tx: ReadTx, ended: Mapping[str, PipelineState]) -> set[str]:
-    """Return the essays that came through every phase of these runs that they were handed to, but not through all."""
+@cache
+def _through() -> Executable:
     view = essay_phase_view.c
-    mine = (view.generation == CURRENT) & _among(view.batch_id, ended)
+    mine = (view.generation == CURRENT) & among(view.batch_id, "batch_ids")
     phases, through = func.count(), func.count().filter(view.status == EssayStatus.COMPLETED.value)
     columns = (view.batch_id, view.run_id, view.essay_id)
-    heard = select(*columns, phases.label("phases")).where(mine).group_by(*columns).having(phases == through)
+    return select(*columns, phases.label("phases")).where(mine).group_by(*columns).having(phases == through)
+
+
+def waiting(tx: ReadTx, ended: Mapping[str, PipelineState]) -> set[str]:
+    """Return the essays that came through every phase of these runs that they were handed to, but not through all."""
     return {
         row.essay_id
-        for row in tx.all(heard)
+        for row in tx.all(_through(), batch_ids=ended)
         if row.run_id == (state := ended[row.batch_id]).run_id and row.phases < len(state.requested_pipelines)
     }
 
 
-def essay_totals(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Return how many essays each batch has, and how many of them no run has taken in yet; nothing where none is."""
+@cache
+def _essay_totals() -> Executable:
     view = essay_view.c
-    there = (view.generation == CURRENT) & _among(view.batch_id, batch_ids) & view.removed.is_(False)
+    there = (view.generation == CURRENT) & among(view.batch_id, "batch_ids") & view.removed.is_(False)
     heard = exists().where(
         essay_phase_view.c.generation == view.generation, essay_phase_view.c.essay_id == view.essay_id
     )
     counted = select(view.batch_id, func.count().label("total"), func.count().filter(~heard).label("fresh"))
-    rows = tx.all(counted.where(there).group_by(view.batch_id))
+    return counted.where(there).group_by(view.batch_id)
+
+
+def essay_totals(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return how many essays each batch has, and how many of them no run has taken in yet; nothing where none is."""
+    rows = tx.all(_essay_totals(), batch_ids=batch_ids)
     return {row.batch_id: (row.total, row.fresh) for row in rows}
 
 
@@ -405,11 +442,16 @@ def replace_attention(
             put_attention(tx, place, *asked.get(place, (0, "")))
 
 
+@cache
+def _batch_attentions() -> Executable:
+    places = select(attention).where(among(attention.c.batch_id, "batch_ids"))
+    return places.order_by(attention.c.batch_id, attention.c.grp, attention.c.topic)
+
+
 def batch_attentions(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, Attention]:
     """Return what of the batches is parked, where anything is; the cause is that of the first."""
     found: dict[str, Attention] = {}
-    places = select(attention).where(_among(attention.c.batch_id, batch_ids))
-    for row in tx.all(places.order_by(attention.c.batch_id, attention.c.grp, attention.c.topic)):
+    for row in tx.all(_batch_attentions(), batch_ids=batch_ids):
         before = found.get(row.batch_id, Attention(parked=0, cause=row.cause))
         found[row.batch_id] = before.model_copy(update={"parked": before.parked + row.parked})
     return found
@@ -425,10 +467,14 @@ def erase(tx: Tx, batch_id: str) -> None:
 # -- feeds
 
 
+@cache
+def _heads() -> Executable:
+    return select(feed_head.c.user_id, feed_head.c.seq).where(among(feed_head.c.user_id, "user_ids"))
+
+
 def heads(tx: ReadTx, user_ids: Iterable[str]) -> dict[str, int]:
     """Return the numbers of the feeds' last entries; nothing where there is none."""
-    rows = tx.all(select(feed_head.c.user_id, feed_head.c.seq).where(_among(feed_head.c.user_id, user_ids)))
-    return {row.user_id: row.seq for row in rows}
+    return {row.user_id: row.seq for row in tx.all(_heads(), user_ids=user_ids)}
 
 
 def head(tx: ReadTx, user_id: str) -> int:
@@ -450,6 +496,9 @@ def take_seqs(tx: Tx, counts: Mapping[str, int]) -> dict[str, int]:
     return {row.user_id: row.seq - counts[row.user_id] + 1 for row in tx.returning(_take_seqs(), rows)}
 
 
+_ADD_ENTRIES = insert(feed)
+
+
 def add_entries(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
     """Write entries of teachers' feeds: each teacher with what is told her."""
     rows = [
@@ -466,7 +515,7 @@ def add_entries(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
         }
         for user_id, item in entries
     ]
-    tx.execute(insert(feed), rows)
+    tx.execute(_ADD_ENTRIES, rows)
 
 
 def entries(tx: ReadTx, user_id: str, after: int, limit: int) -> list[FeedItem]:
@@ -491,10 +540,6 @@ def trim_feed(tx: Tx, before: datetime, limit: int) -> int:
     behind = (feed_head.c.user_id == oldest.user_id) & (feed_head.c.trimmed < last)  # another may have got further
     tx.execute(update(feed_head).where(behind).values(trimmed=last))
     return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
-
-
-def _among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
-    return column.in_(select(each(values).c.value))
 
 
 def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed

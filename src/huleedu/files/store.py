@@ -9,7 +9,7 @@ from sqlalchemy import Column, PrimaryKeyConstraint, Table, Text, UniqueConstrai
 
 from huleedu.contracts.essay import StoredEssay
 from huleedu.contracts.phase import EssayRef
-from huleedu.platform.db import Timestamp, each, insert, metadata
+from huleedu.platform.db import Timestamp, among, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,8 +56,8 @@ def twin(tx: ReadTx, batch_id: str, fingerprint: str) -> str:
 
 def essays(tx: ReadTx, batch_ids: Iterable[str]) -> list[StoredEssay]:
     """Return the essays of these batches, in the order in which they came."""
-    wanted = essay.c.batch_id.in_(select(each(batch_ids).c.value))
-    rows = tx.all(select(essay).where(wanted).order_by(essay.c.batch_id, essay.c.essay_id))
+    wanted = select(essay).where(among(essay.c.batch_id, "batch_ids")).order_by(essay.c.batch_id, essay.c.essay_id)
+    rows = tx.all(wanted, batch_ids=batch_ids)
     return [StoredEssay.model_validate(row._mapping) for row in rows]  # noqa: SLF001 -- SQLAlchemy's public name
 
 

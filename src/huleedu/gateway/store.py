@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, Text, delete, or_, select, update
 
-from huleedu.platform.db import Timestamp, Tx, each, insert, metadata
+from huleedu.platform.db import Timestamp, Tx, among, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -115,8 +115,8 @@ def end(tx: Tx, user_id: str, kinds: Collection[str], but: str = "") -> int:
 
 def in_force(tx: ReadTx, hashes: Iterable[str]) -> set[str]:
     """Return those of the credentials that are in force."""
-    shown = select(each(hashes).c.value)
-    return set(tx.scalars(select(credential.c.hash).where(credential.c.hash.in_(shown), _in_force(tx))))
+    shown = select(credential.c.hash).where(among(credential.c.hash, "hashes"), _in_force(tx))
+    return set(tx.scalars(shown, hashes=hashes))
 
 
 def _in_force(tx: ReadTx) -> ColumnElement[bool]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from huleedu.contracts.essay import EssayStatus
 from huleedu.lifecycle.model import EssayPhase
-from huleedu.platform.db import Big, Timestamp, each, insert, metadata
+from huleedu.platform.db import Big, Timestamp, among, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,13 +93,9 @@ def conclude(tx: Tx, run_id: str, phase: PhaseName) -> bool:
 
 def versions(tx: ReadTx, essay_ids: Iterable[str]) -> dict[str, int]:
     """Return the latest version of each essay that has one."""
-    wanted = essay_phase.c.essay_id.in_(select(each(essay_ids).c.value))
-    rows = tx.all(
-        select(essay_phase.c.essay_id, func.max(essay_phase.c.version).label("latest"))
-        .where(wanted)
-        .group_by(essay_phase.c.essay_id)
-    )
-    return {row.essay_id: row.latest for row in rows}
+    latest = select(essay_phase.c.essay_id, func.max(essay_phase.c.version).label("latest"))
+    wanted = latest.where(among(essay_phase.c.essay_id, "essay_ids")).group_by(essay_phase.c.essay_id)
+    return {row.essay_id: row.latest for row in tx.all(wanted, essay_ids=essay_ids)}
 
 
 def save(tx: Tx, essays: Sequence[EssayPhase]) -> None:
@@ -150,8 +146,8 @@ def results(tx: ReadTx, run_id: str, phases: Iterable[PhaseName]) -> dict[str, d
 
 def of_batches(tx: ReadTx, batch_ids: Iterable[str]) -> list[EssayPhase]:
     """Return all essays of these batches in all phases and runs, oldest change first."""
-    wanted = essay_phase.c.batch_id.in_(select(each(batch_ids).c.value))
-    rows = tx.all(select(essay_phase).where(wanted).order_by(essay_phase.c.essay_id, essay_phase.c.version))
+    wanted = select(essay_phase).where(among(essay_phase.c.batch_id, "batch_ids"))
+    rows = tx.all(wanted.order_by(essay_phase.c.essay_id, essay_phase.c.version), batch_ids=batch_ids)
     return [_essay(row) for row in rows]
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.orchestrator.model import Batch
-from huleedu.platform.db import Timestamp, each, insert, metadata
+from huleedu.platform.db import Timestamp, among, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,7 +88,7 @@ def load(tx: ReadTx, batch_id: str) -> Batch | None:
 
 def load_many(tx: ReadTx, batch_ids: Iterable[str]) -> list[Batch]:
     """Return those of the batches that exist."""
-    bodies = tx.scalars(select(batch.c.body).where(batch.c.batch_id.in_(select(each(batch_ids).c.value))))
+    bodies = tx.scalars(select(batch.c.body).where(among(batch.c.batch_id, "asked")), asked=batch_ids)
     return [Batch.model_validate_json(body) for body in bodies]
 
 
@@ -184,7 +184,7 @@ def erased_for(tx: ReadTx, batch_id: str) -> str | None:
 
 def erased_among(tx: ReadTx, batch_ids: Iterable[str]) -> list[str]:
     """Return those of the batches that were erased."""
-    return list(tx.scalars(select(erasure.c.batch_id).where(erasure.c.batch_id.in_(select(each(batch_ids).c.value)))))
+    return list(tx.scalars(select(erasure.c.batch_id).where(among(erasure.c.batch_id, "asked")), asked=batch_ids))
 
 
 def note_erasure(tx: Tx, batch_id: str, service: str) -> None:

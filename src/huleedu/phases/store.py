@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from huleedu.contracts.phase import PhaseName, PhaseWorkRequestedV1
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.db import Big, Timestamp, each, insert, member, metadata
+from huleedu.platform.db import Big, Timestamp, among, insert, member, metadata
 from huleedu.platform.log import Backlog
 from huleedu.platform.log import store as log_store
 
@@ -261,7 +261,7 @@ def drop_run(tx: Tx, batch_id: str, run_id: str) -> None:
 
 def held(tx: ReadTx, leases: Iterable[str]) -> set[str]:
     """Return those of the leases that still hold work."""
-    return set(tx.scalars(select(work.c.lease).where(work.c.lease.in_(select(each(leases).c.value)))))
+    return set(tx.scalars(select(work.c.lease).where(among(work.c.lease, "leases")), leases=leases))
 
 
 def known_result(

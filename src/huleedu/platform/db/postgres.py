@@ -65,9 +65,9 @@ class PostgresTx(Tx):
     @override
     def lock(self, names: Iterable[str]) -> None:
         """Have these names to oneself until the transaction is over; always in the same order, so nobody deadlocks."""
-        number = func.hashtextextended(each(set(names)).c.value, 0).label("number")
+        number = func.hashtextextended(each("names").c.value, 0).label("number")
         numbers = select(number).distinct().order_by(number).subquery()
-        self.all(select(func.pg_advisory_xact_lock(numbers.c.number)))
+        self.all(select(func.pg_advisory_xact_lock(numbers.c.number)), names=set(names))
 
     def notify(self) -> None:
         """Have what was announced told to everybody who listens, with the commit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -13,9 +14,9 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    bindparam,
     delete,
     func,
-    literal,
     select,
     true,
     update,
@@ -25,13 +26,13 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
-from huleedu.platform.db import Big, Timestamp, each, insert, metadata
+from huleedu.platform.db import Big, Timestamp, among, each, insert, metadata
 from huleedu.platform.log import Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import Executable, Select
 
     from huleedu.contracts.envelope import Event
     from huleedu.platform.db import ReadTx, Tx
@@ -246,12 +247,16 @@ def newest(tx: ReadTx, group: str) -> datetime | None:
     return datetime.fromtimestamp(int(UUID(last)) / 2**80 / 1000, UTC) if last else None
 
 
+@cache
+def _unseen() -> Executable:
+    source = select(bindparam("group", type_=Text), each("event_ids").c.value, bindparam("now", type_=Timestamp))
+    statement = insert(inbox).from_select(["grp", "event_id", "at"], source.where(true()))
+    return statement.on_conflict_do_nothing().returning(inbox.c.event_id)
+
+
 def unseen(tx: Tx, group: str, event_ids: Iterable[str]) -> set[str]:
     """Note these events in the group's inbox and return those that were not there."""
-    ids = each(event_ids)
-    source = select(literal(group), ids.c.value, literal(tx.now, Timestamp)).where(true())
-    statement = insert(inbox).from_select(["grp", "event_id", "at"], source)
-    return set(tx.scalars(statement.on_conflict_do_nothing().returning(inbox.c.event_id)))
+    return set(tx.scalars(_unseen(), group=group, event_ids=event_ids, now=tx.now))
 
 
 def bury(tx: Tx, group: str, key: str) -> None:
@@ -260,9 +265,11 @@ def bury(tx: Tx, group: str, key: str) -> None:
     tx.execute(insert(tombstone).values(row).on_conflict_do_nothing())
 
 
+@cache
+def _buried() -> Executable:
+    return select(tombstone.c.key).where(tombstone.c.grp == bindparam("group"), among(tombstone.c.key, "keys"))
+
+
 def buried(tx: ReadTx, group: str, keys: Iterable[str]) -> set[str]:
     """Return those of the keys that nothing is heard of any more."""
-    wanted = each(set(keys))
-    return set(
-        tx.scalars(select(tombstone.c.key).where(tombstone.c.grp == group, tombstone.c.key.in_(select(wanted.c.value))))
-    )
+    return set(tx.scalars(_buried(), group=group, keys=set(keys)))
