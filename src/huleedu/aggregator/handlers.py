@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from huleedu.aggregator import store, views
-from huleedu.aggregator.model import EssayRow, PhaseRow
+from huleedu.aggregator.model import EssayRow
 from huleedu.contracts.batch import (
     AggregatedBatchStatus,
     BatchClientStatus,
@@ -64,7 +64,7 @@ class Change:
     state: ProcessingPipelineState
     traceparent: str | None = None
     essays: list[EssayRow] = field(default_factory=list)
-    phases: list[PhaseRow] = field(default_factory=list)
+    phases: list[EssayPhaseChangedV1] = field(default_factory=list)
     essay_ids: set[str] = field(default_factory=set)
     also: list[tuple[FeedEvent, dict[str, Any]]] = field(default_factory=list)
 
@@ -151,7 +151,7 @@ class Aggregator:
                 change.essays.append(answer.essays[essay_id])
                 change.essay_ids.add(essay_id)
             case EssayPhaseChangedV1(essay_id=essay_id):
-                change.phases.append(PhaseRow.model_validate(message.model_dump()))
+                change.phases.append(message)
                 change.essay_ids.add(essay_id)
             case EssayRemovedV1(essay_id=essay_id):
                 store.remove_essay(tx, generations, batch_id, essay_id)

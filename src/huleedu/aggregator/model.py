@@ -12,7 +12,7 @@ from huleedu.contracts.batch import (
     ProcessingPipelineState,
 )
 from huleedu.contracts.envelope import Fact
-from huleedu.contracts.essay import EssayError, EssayResultIds, EssayStatus
+from huleedu.contracts.essay import EssayError, EssayPhaseChangedV1, EssayResultIds, EssayStatus
 from huleedu.contracts.phase import PhaseName, PipelineExecutionStatus
 
 if TYPE_CHECKING:
@@ -23,22 +23,11 @@ DECIDED = (EssayStatus.COMPLETED, EssayStatus.FAILED, EssayStatus.CANCELLED)
 Counts = dict[PhaseName, dict[EssayStatus, int]]
 
 
-class PhaseRow(Fact):
+class PhaseRow(EssayPhaseChangedV1):
     """The last that was heard of one essay in one phase; result and figures stay until newer ones replace them."""
 
-    batch_id: str
-    essay_id: str
-    phase: PhaseName
-    run_id: str
-    version: int
-    status: EssayStatus
-    code: str | None = None
-    detail: str | None = None
-    result_id: str | None = None
-    metrics: dict[str, float]
 
-
-def blank(row: PhaseRow) -> PhaseRow:
+def blank(row: EssayPhaseChangedV1) -> EssayPhaseChangedV1:
     """Return what is left of a removed essay: that it was there, so that the counts of its run still add up."""
     return row.model_copy(update={"code": None, "detail": None, "result_id": None, "metrics": {}})
 
