@@ -28,7 +28,6 @@ from huleedu.contracts.essay import (
     EssayRemovedV1,
     EssayResultIds,
     EssayValidationFailedV1,
-    EssayView,
 )
 from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, RecordParkedV1
 from huleedu.platform.context import caused_by, current
@@ -183,7 +182,7 @@ class Aggregator:
         essays = views.essays(tx, shown, touched) if touched else {}
         for batch_id, status in statuses.items():
             said: list[tuple[FeedEvent, AggregatedBatchStatus | dict[str, Any]]] = [
-                (FeedEvent.ESSAY_UPDATED, public_essay(essay).model_dump(mode="json"))
+                (FeedEvent.ESSAY_UPDATED, views.PUBLIC_ESSAY.dump_python(essay, mode="json"))
                 for essay in essays.get(batch_id, ())
             ]
             for event, data in [*said, (FeedEvent.BATCH_UPDATED, status), *changes[batch_id].also]:
@@ -211,7 +210,7 @@ class Aggregator:
             data = entry.data
             if isinstance(data, AggregatedBatchStatus):
                 valid_at = data.model_copy(update={"live_cursor": f"{epoch}:{seq}"})
-                data = views.public(valid_at).model_dump(mode="json")
+                data = views.PUBLIC_BATCH.dump_python(valid_at, mode="json")
             item = FeedItem(
                 event=entry.event,
                 seq=seq,
@@ -316,11 +315,6 @@ class Aggregator:
             return {user_id: f"{epoch}:{found.get(user_id, 0)}" for user_id in user_ids}
 
         return await self._db.read(heads)
-
-
-def public_essay(essay: EssayResultIds) -> EssayView:
-    """Return an essay without the places of its blobs, as clients get it."""
-    return EssayView.model_construct(**{name: getattr(essay, name) for name in EssayView.model_fields})
 
 
 def _seq(after: str | None, epoch: int, kept: range) -> int | None:

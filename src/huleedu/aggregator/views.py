@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from huleedu.aggregator import model, store
 from huleedu.contracts.batch import AggregatedBatchStatus, BatchStatus, PipelineState, ProcessingPipelineState
+from huleedu.contracts.essay import EssayView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from huleedu.contracts.essay import EssayResultIds
     from huleedu.platform.db import ReadTx
 
+PUBLIC_BATCH, PUBLIC_ESSAY = TypeAdapter(BatchStatus), TypeAdapter(EssayView)
+"""What clients get: a batch without its owner, an essay without the places of its blobs."""
 UNSEEN = 0
 """The version of an answer that no view stands behind yet."""
 
@@ -72,11 +77,6 @@ def unseen(state: ProcessingPipelineState, live_cursor: str) -> AggregatedBatchS
         created_at=state.created_at,
         last_updated=state.last_updated,
     )
-
-
-def public(found: AggregatedBatchStatus) -> BatchStatus:
-    """Return a status without its owner, as clients get it."""
-    return BatchStatus.model_construct(**{name: getattr(found, name) for name in BatchStatus.model_fields})
 
 
 def essays(
