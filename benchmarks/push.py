@@ -7,6 +7,7 @@ baseline is a client that asks for the batch's status again and again, until an 
 """
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -134,9 +135,9 @@ def noted(service: Service, places: dict[int, Place]) -> Service:
     def fold(tx: Tx, envelopes: Sequence[EventEnvelope[Any]], facts: Mapping[str, object]) -> Sequence[Notice]:
         notices = real(tx, envelopes, facts)
         told_of = {
-            notice.body["data"]["essay_id"]: (notice.user_id, int(notice.body["seq"]))
+            item["data"]["essay_id"]: (notice.user_id, item["seq"])
             for notice in notices
-            if notice.body["event"] == FeedEvent.ESSAY_UPDATED
+            if (item := json.loads(notice.message))["event"] == FeedEvent.ESSAY_UPDATED
         }
         changes = [envelope.data for envelope in envelopes if isinstance(envelope.data, EssayPhaseChangedV1)]
         places.update((change.version, told_of[change.essay_id]) for change in changes)

@@ -139,7 +139,7 @@ async def publish(backplane: RedisClient, clients: Sequence[Client]) -> None:
             data=DATA,
             at=now,
         )
-        first, body = number % TEACHERS, item.model_dump(mode="json")
+        first, body = number % TEACHERS, item.model_dump_json()
         await backplane.publish_user_notifications([(user, body) for user in users[first : first + TOGETHER]])
 
 

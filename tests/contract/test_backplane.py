@@ -61,7 +61,7 @@ async def test_a_notification_reaches_its_users_channel_as_json(backplane: Backp
 
 async def test_many_notifications_come_each_to_its_user_and_in_their_order(backplane: Backplane) -> None:
     async with heard(backplane, "ws:ann") as anns, heard(backplane, "ws:bob") as bobs:
-        many = [(user_id, {"number": number}) for number in range(250) for user_id in ("ann", "bob")]
+        many = [(user_id, json.dumps({"number": number})) for number in range(250) for user_id in ("ann", "bob")]
         await backplane.publish_user_notifications(many)
         for messages in (anns, bobs):
             assert [json.loads(message)["number"] for message in await take(messages, 250)] == list(range(250))

@@ -6,7 +6,7 @@ What must hold after anything that happened is checked at the end of every test 
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -80,9 +80,10 @@ class Recorder(MemoryBackplane):
         self.pushed: dict[str, list[FeedItem]] = defaultdict(list)
 
     @override
-    async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
-        self.pushed[user_id].append(FeedItem.model_validate(notification))
-        return await super().publish_user_notification(user_id, notification)
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
+        for user_id, notification in notifications:
+            self.pushed[user_id].append(FeedItem.model_validate_json(notification))
+        await super().publish_user_notifications(notifications)
 
 
 class School:

@@ -6,12 +6,14 @@ its end and no further, in an order that only lanes keep; every `drain` is a res
 """
 
 import itertools
+import json
 import random
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -167,13 +169,12 @@ class Witness(MemoryBackplane):
         self.away = False
 
     @override
-    async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
         if self.away:
             raise ConnectionError
-        key, number = notification["key"], notification["number"]
-        effects = await self._db.read(lambda tx: _effects(tx, (COMPLETED, key)))
-        self.seen.append((key, number, effects.count(number)))
-        return 1
+        for key, number in (json.loads(notification) for _, notification in notifications):
+            effects = await self._db.read(partial(_effects, lane=(COMPLETED, key)))
+            self.seen.append((key, number, effects.count(number)))
 
 
 class World:
@@ -277,8 +278,7 @@ class World:
         for envelope in envelopes:
             _note(tx, envelope.data)
             self._suffer(tx, envelope.data)
-        bodies = [{"key": envelope.subject, "number": number(envelope.data)} for envelope in envelopes]
-        return [Notice(TEACHER, body) for body in bodies]
+        return [Notice(TEACHER, json.dumps([envelope.subject, number(envelope.data)])) for envelope in envelopes]
 
     def _suffer(self, tx: Tx, message: Event) -> None:
         place = ((type(message), message.batch_id), number(message))

@@ -223,7 +223,7 @@ class Aggregator:
             )
             items.append((entry.user_id, item))
         store.add_entries(tx, items)
-        return [Notice(user_id, item.model_dump(mode="json")) for user_id, item in items]
+        return [Notice(user_id, item.model_dump_json()) for user_id, item in items]
 
     # -- queries
 

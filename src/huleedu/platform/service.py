@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to push to a teacher after the commit, best effort: the feed has it already."""
+    """Something to push to a teacher after the commit, as JSON and best effort: the feed has it already."""
 
     user_id: str
-    body: Mapping[str, Any]
+    message: str
 
 
 class Fold(Protocol):

@@ -48,5 +48,5 @@ class Backplane(Protocol):
     async def publish_user_notification(self, user_id: str, notification: dict[str, Any]) -> int:
         """Send a notification, as JSON, to one user's channel; return how many processes received it."""
 
-    async def publish_user_notifications(self, notifications: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Send many notifications, each to its user, in this order; after one that cannot be sent, no more."""
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
+        """Send many notifications that are JSON, each to its user, in order; after one that cannot be sent, no more."""

@@ -69,10 +69,10 @@ class MemoryBackplane:
         """Send a notification, as JSON, to one user's channel; return whether it was received."""
         return await self.publish(self.get_user_channel(user_id), json.dumps(notification))
 
-    async def publish_user_notifications(self, notifications: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
         """Send many notifications, in this order."""
         for user_id, notification in notifications:
-            await self.publish_user_notification(user_id, notification)
+            await self.publish(self.get_user_channel(user_id), notification)
 
     def _require_started(self) -> None:
         if not self._started:

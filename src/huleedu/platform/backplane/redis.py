@@ -8,7 +8,6 @@ lost; when the next one has all channels again, `restored` tells.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import deque
@@ -89,8 +88,8 @@ class RedisClient(MemoryBackplane):
         return received
 
     @override
-    async def publish_user_notifications(self, notifications: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        told = [(self.get_user_channel(user_id), json.dumps(notification)) for user_id, notification in notifications]
+    async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
+        told = [(self.get_user_channel(user_id), notification) for user_id, notification in notifications]
         for first in range(0, len(told), AT_ONCE):
             await self._publish(told[first : first + AT_ONCE])
 

@@ -144,7 +144,7 @@ class Runner:
 
     async def _push(self, notices: Sequence[Notice]) -> None:
         """Publish on the backplane, best effort: a hint that is lost is in the feed, and the next ping tells."""
-        told = [(notice.user_id, dict(notice.body)) for notice in notices]
+        told = [(notice.user_id, notice.message) for notice in notices]
         try:
             await self._platform.backplane.publish_user_notifications(told)
         except Exception as error:  # noqa: BLE001 -- whatever the backplane's client raises, the feed has it
