@@ -1,6 +1,5 @@
 """The database with its commits timed, and the platform on it."""
 
-import gc
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from huleedu.platform.app import Platform
+from huleedu.platform.app import Platform, spare_collector
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.installation import DATABASE, opened
@@ -43,6 +42,6 @@ async def platform() -> AsyncIterator[tuple[Platform, Timed]]:
         async with opened(Settings(data_dir=Path(directory))) as whole:
             timed = Timed(Path(directory) / DATABASE)
             await timed.start()
-            gc.freeze()  # as `huleedu serve` does
+            spare_collector()  # as `huleedu serve` does
             yield replace(whole, db=timed, log=EmbeddedLog(timed)), timed
             await timed.close()

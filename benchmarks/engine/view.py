@@ -7,7 +7,6 @@ committed, and then its offset; it has no inbox.
 """
 
 import asyncio
-import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -25,7 +24,7 @@ from sqlalchemy.schema import CreateTable
 from huleedu.contracts.batch import BatchStateChangedV1
 from huleedu.contracts.envelope import EventEnvelope
 from huleedu.contracts.messages import TOPICS, decode
-from huleedu.platform.app import Platform, running
+from huleedu.platform.app import Platform, running, spare_collector
 from huleedu.platform.db import Tx
 from huleedu.platform.installation import opened
 from huleedu.platform.log import store
@@ -88,7 +87,7 @@ async def together(settings: Settings, group: str) -> Run:
         return fold(tx, envelopes, facts)
 
     async with opened(settings) as whole, running(whole, [replace(consumer(noting), group=group)]):
-        gc.freeze()  # as `huleedu serve` does
+        spare_collector()  # as `huleedu serve` does
         await over.wait()
         await folded(whole.db, EVENTS)
         return watch.stop()

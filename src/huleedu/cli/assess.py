@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import mimetypes
 import tempfile
@@ -25,7 +24,7 @@ from huleedu.contracts.phase import Language, PhaseName
 from huleedu.gateway.accounts import LOCAL
 from huleedu.gateway.exports import Cell, as_csv
 from huleedu.platform import telemetry
-from huleedu.platform.app import connect, running
+from huleedu.platform.app import connect, running, spare_collector
 from huleedu.platform.errors import Usage
 from huleedu.platform.installation import opened
 from huleedu.services import build_all
@@ -162,7 +161,7 @@ async def _here(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
             told = await gateway.ask("POST", "/internal/v1/users/token", json={"email": LOCAL["email"]})
             transport = httpx2.ASGITransport(public, raise_app_exceptions=False)
             headers = {"authorization": f"Bearer {told['token']}"}
-            gc.freeze()  # as `serve` does
+            spare_collector()
             async with (
                 running(platform, services),
                 httpx2.AsyncClient(transport=transport, base_url="http://huleedu", headers=headers) as client,
