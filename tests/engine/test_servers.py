@@ -38,9 +38,12 @@ def test_a_benchmark_that_is_told_to_end_leaves_no_server() -> None:
     command, root, pipe = [sys.executable, "-c", BENCHMARK], Path(__file__).parents[2], subprocess.PIPE
     with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
-        assert answers(port, b"PING\r\n")
-        for _ in range(2):  # as `timeout` does
-            process.terminate()
-        assert process.communicate()[1].endswith("CancelledError\n")
+        try:
+            port = int(process.stdout.readline())
+            assert answers(port, b"PING\r\n")
+            for _ in range(2):  # as `timeout` does
+                process.terminate()
+            assert process.communicate()[1].endswith("CancelledError\n")
+        finally:
+            process.kill()
     assert not answers(port, b"PING\r\n")

@@ -1,7 +1,9 @@
 """The live connection, over a real listener on loopback; messages are lost, doubled and late as a test wants it."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -399,6 +401,30 @@ async def test_what_cannot_be_written_at_once_is_not_written(scene: Scene, anna:
         await leaving.close()
         assert not to_leaving(connection.framed("x"))
         slow.transport.abort()
+
+
+async def test_after_the_closing_nothing_is_written_at_once(scene: Scene, anna: Teacher) -> None:
+    async with at_rest(scene, anna) as (socket, kept, _):
+        socket.transport.pause_reading()  # it does not answer
+        await kept.close(live.TOO_MANY)
+        assert not kept.at_once(connection.framed("x"))
+        socket.transport.resume_reading()
+        assert await closed(socket) == live.TOO_MANY
+
+
+async def test_a_connection_that_has_ended_holds_nothing(scene: Scene, anna: Teacher) -> None:
+    gc.disable()
+    try:
+        async with at_rest(scene, anna) as (_, kept, _):
+            method: Any = kept.at_once
+            ended = weakref.ref(method.__self__)
+            del kept, method
+        while scene.live._sockets:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        assert ended() is None
+    finally:
+        gc.enable()
 
 
 async def test_one_socket_too_many_and_the_oldest_goes(

@@ -36,7 +36,7 @@ from huleedu.platform.log import store as log_store
 from huleedu.platform.service import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.app import Platform
@@ -277,7 +277,7 @@ class Aggregator:
         return items[0]
 
     def _owned(
-        self, tx: ReadTx, batch_id: str, user_id: str, essay_ids: Iterable[str] | None = None
+        self, tx: ReadTx, batch_id: str, user_id: str, essay_ids: Collection[str] | None = None
     ) -> tuple[list[EssayResultIds], int]:
         """Return the essays of the teacher's batch, or these of them, and the version of its view."""
         found = store.batches(tx, [batch_id]).get(batch_id)

@@ -37,7 +37,7 @@ from huleedu.contracts.phase import PhaseName
 from huleedu.platform.db import Timestamp, among, insert, member, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Executable
@@ -347,7 +347,7 @@ def _essays(*, some: bool) -> tuple[Executable, Executable]:
 
 
 def essays(
-    tx: ReadTx, batch_ids: Iterable[str], essay_ids: Iterable[str] | None = None
+    tx: ReadTx, batch_ids: Collection[str], essay_ids: Collection[str] | None = None
 ) -> list[tuple[EssayRow, list[PhaseRow]]]:
     """Return batches' essays, or these of them, in the order in which they came, with what is known of each."""
     there, heard = _essays(some=essay_ids is not None)

@@ -11,7 +11,7 @@ from huleedu.contracts.batch import AggregatedBatchStatus, BatchStatus, Pipeline
 from huleedu.contracts.essay import EssayView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from huleedu.contracts.essay import EssayResultIds
     from huleedu.platform.db import ReadTx
@@ -80,7 +80,7 @@ def unseen(state: ProcessingPipelineState, live_cursor: str) -> AggregatedBatchS
 
 
 def essays(
-    tx: ReadTx, shown: Mapping[str, PipelineState], essay_ids: Iterable[str] | None = None
+    tx: ReadTx, shown: Mapping[str, PipelineState], essay_ids: Collection[str] | None = None
 ) -> dict[str, list[EssayResultIds]]:
     """Return the essays of these batches, or these of them, as their teachers see them beside the batches' states."""
     found: dict[str, list[EssayResultIds]] = {batch_id: [] for batch_id in shown}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -24,13 +24,16 @@ class Connection(WebSocketsSansIOProtocol):
     @override
     async def run_asgi(self) -> None:
         """Serve the connection."""
-        extensions = self.scope["extensions"] = self.scope["extensions"] or {}
+        extensions: Any = self.scope["extensions"]
         extensions[EXTENSION] = {"write": self.write}
-        await super().run_asgi()
+        try:
+            await super().run_asgi()
+        finally:
+            del extensions[EXTENSION]  # or the connection would hold itself until the garbage collector comes
 
     def write(self, frame: bytes) -> bool:
         """Write a whole frame if the client is there and keeps up; return whether it was written."""
-        free = self.writable.is_set() and not self.transport.is_closing()
+        free = self.writable.is_set() and not (self.close_sent or self.transport.is_closing())
         if free:
             self.transport.write(frame)
         return free

@@ -168,7 +168,6 @@ class Live:
         self._accounts = accounts
         self._access = access
         self._sockets: dict[str, list[Socket]] = defaultdict(list)
-        self._written: Waiting | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
@@ -267,9 +266,7 @@ class Live:
             socket.doubtful = True
             socket.put(Waiting(socket.place))
         elif not collecting() and socket.write(waiting):
-            if waiting is not self._written:  # her other sockets have it in the same moment
-                self._written = waiting
-                self._pushed(waiting)
+            self._pushed(waiting)
         else:
             socket.put(waiting)
 

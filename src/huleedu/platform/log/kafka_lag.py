@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Place = tuple[str, int]
 
-ANSWER_SECONDS = 0.8
+ANSWER_SECONDS = 0.6
 """What the broker may take for each of two answers, and before them to be found by a new client."""
 LOOK: dict[str, Any] = {
     "group.id": "huleedu-lag",  # it joins none, but must name one
