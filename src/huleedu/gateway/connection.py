@@ -46,5 +46,5 @@ def framed(text: str) -> bytes:
 
 def writing(scope: Scope) -> Write:
     """Return what writes a frame at once to this connection; to another server's, it never does."""
-    write: Write = scope.get("extensions", {}).get(EXTENSION, {}).get("write", lambda _: False)
+    write: Write = (scope.get("extensions") or {}).get(EXTENSION, {}).get("write", lambda _: False)
     return write

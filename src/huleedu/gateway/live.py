@@ -60,14 +60,14 @@ log = structlog.get_logger()
 class Waiting(NamedTuple):
     """A message on its way: its place in the feed, when it was written there, because of what; or the head only.
 
-    `written` is the frame as it goes over the wire.
+    `wire` is the frame as its bytes go over the wire.
     """
 
     place: Place
     frame: str = ""
     at: datetime | None = None
     traceparent: str | None = None
-    written: bytes = b""
+    wire: bytes = b""
 
     def follows(self, place: Place) -> bool:
         """Return whether it is the feed's next message after this place."""
@@ -138,7 +138,7 @@ class Socket:
 
     def write(self, message: Waiting) -> bool:
         """Write a message at once if it is the next one and nothing is before it; return whether it was written."""
-        written = self.at_rest and message.follows(self.place) and self.at_once(message.written)
+        written = self.at_rest and message.follows(self.place) and self.at_once(message.wire)
         if written:
             self.place = message.place
         return written
