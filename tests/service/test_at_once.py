@@ -11,7 +11,7 @@ import pytest
 from limits.aio.storage import MemoryStorage
 from sqlalchemy import select
 
-from huleedu.aggregator import store as feeds
+from huleedu.aggregator import feed
 from huleedu.contracts.essay import UploadItem
 from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import EssayRef, Language, PhaseContext, PhaseName, PhaseWorkRequestedV1
@@ -119,7 +119,7 @@ async def test_feeds_are_trimmed_by_several_and_no_page_has_a_hole(several: Plat
     teachers, old, new = ["anna", "bo"], 40, 3
 
     def tell(tx: Tx, count: int) -> None:
-        first = feeds.take_seqs(tx, dict.fromkeys(teachers, count))
+        first = feed.take_seqs(tx, dict.fromkeys(teachers, count))
         told = FeedItem(
             event=FeedEvent.BATCH_DELETED, seq=0, epoch="1", batch_id="batch", version=1, at=tx.now, data={}
         )
@@ -128,7 +128,7 @@ async def test_feeds_are_trimmed_by_several_and_no_page_has_a_hole(several: Plat
             for teacher in teachers
             for place in range(count)
         ]
-        feeds.add_entries(tx, entries)
+        feed.add(tx, entries)
 
     await several.db.write(partial(tell, count=old))
     await several.clock.sleep(60)
@@ -138,13 +138,13 @@ async def test_feeds_are_trimmed_by_several_and_no_page_has_a_hole(several: Plat
     def pages(tx: ReadTx) -> list[int]:
         """Check that each feed is whole from where it was trimmed; return where that is."""
         for teacher in teachers:
-            last = feeds.trimmed(tx, teacher)
-            kept = [item.seq for item in feeds.entries(tx, teacher, 0, old + new)]
+            last = feed.trimmed(tx, teacher)
+            kept = [item.seq for item in feed.entries(tx, teacher, 1, 0, old + new)]
             assert kept == list(range(last + 1, old + new + 1))
-        return [feeds.trimmed(tx, teacher) for teacher in teachers]
+        return [feed.trimmed(tx, teacher) for teacher in teachers]
 
     async def trim(limit: int) -> None:
-        while await several.db.write(partial(feeds.trim_feed, before=before, limit=limit)):
+        while await several.db.write(partial(feed.trim, before=before, limit=limit)):
             await several.db.read(pages)
 
     await asyncio.gather(*(trim(limit) for limit in (1, 2, 3, 5, 7)))

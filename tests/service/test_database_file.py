@@ -1,11 +1,15 @@
 """What is special to a database that is one file."""
 
+import re
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
-from tests.service.school import School
+from huleedu.platform.db import metadata
+from tests.service.school import TEACHER, School
 from tests.service.test_erasure import erase
 
 
@@ -33,3 +37,47 @@ async def test_the_file_of_the_database_forgets_what_is_erased(school: School) -
     await school.settle()
     assert await erase(school, batch_id)
     assert word.encode() not in bytes_of_it()
+
+
+SMALL = {"generation", "position", "work", "late_result", "stopped_run", "dropped_run"}
+"""One row; what is under way; what was cancelled."""
+HARNESS = "SELECT outbox.topic, max(outbox.pos)"
+"""How the school knows that somebody has yet to hear something."""
+
+
+async def test_nothing_reads_a_table_that_grows_with_the_school(school: School) -> None:
+    """What is done for a class costs what the class has. The database itself tells how it goes about a statement."""
+    executed: dict[str, Any] = {}
+
+    def keep(*given: Any) -> None:  # noqa: ANN401 -- a connection, a cursor, the statement, its parameters, whether many
+        *_, statement, parameters, _context, many = given
+        executed[statement] = parameters[0] if many else parameters
+
+    event.listen(Engine, "before_cursor_execute", keep)
+    batch_id = await school.batch("one", "two", "three")
+    run_id = await school.start(batch_id)
+    await school.settle()
+    await school.cancel(batch_id, run_id)
+    await school.start(batch_id)
+    await school.finish()
+    await school.status(batch_id)
+    essay_id = (await school.essays(batch_id))[0]["essay_id"]
+    await school.ask("aggregator", "GET", f"/users/{TEACHER}/feed", params={"after": "1:0"})
+    await school.ask("aggregator", "GET", f"/users/{TEACHER}/batches")
+    await school.ask("files", "DELETE", f"/batches/{batch_id}/essays/{essay_id}")
+    await school.settle()
+    await erase(school, batch_id)
+    await school.settle()
+    await school.sweep()
+    event.remove(Engine, "before_cursor_execute", keep)
+    with closing(sqlite3.connect(school.directory / "huleedu.db")) as connection:
+        steps = {
+            (step, statement)
+            for statement, parameters in executed.items()
+            if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")) and not statement.startswith(HARNESS)
+            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        }
+    assert len(steps) > 50
+    growing = "|".join(metadata.tables.keys() - SMALL)
+    whole = re.compile(rf"SCAN ({growing})\b|SEARCH ({growing})\b.*\(generation=\?\)")
+    assert not [(step, statement) for step, statement in steps if whole.match(step)]

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import select
 
-from huleedu.aggregator import store as aggregator
+from huleedu.aggregator import feed
 from huleedu.contracts.batch import (
     BatchClientStatus,
     BatchErasedV1,
@@ -61,7 +61,7 @@ async def test_an_erased_batch_leaves_no_row_and_no_blob(school: School) -> None
     assert await school.traces(batch_id) == TOMBSTONES
     assert await school.traces(*essays) == set()
     assert await school.db.read(
-        lambda tx: tx.scalars(select(aggregator.feed.c.event).where(aggregator.feed.c.batch_id == batch_id))
+        lambda tx: tx.scalars(select(feed.feed.c.event).where(feed.feed.c.batch_id == batch_id))
     ) == ["batch_deleted"]
     assert len(await school.essays(other)) == 2
     assert "blobs" in await school.traces(other)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from huleedu.aggregator import store, views
+from huleedu.aggregator import feed, store, views
 from huleedu.aggregator.model import EssayRow
 from huleedu.contracts.batch import (
     AggregatedBatchStatus,
@@ -154,6 +154,7 @@ class Aggregator:
                 change.essay_ids.add(essay_id)
             case EssayRemovedV1(essay_id=essay_id):
                 store.remove_essay(tx, generations, batch_id, essay_id)
+                feed.erase_essay(tx, essay_id)
                 change.also.append((FeedEvent.ESSAY_REMOVED, {"essay_id": essay_id}))
             case EssayValidationFailedV1(code=code):
                 change.also.append((FeedEvent.ESSAY_REFUSED, {"code": code.value}))
@@ -193,6 +194,7 @@ class Aggregator:
         for envelope in erased:
             batch_id = envelope.subject
             store.erase(tx, batch_id)
+            feed.erase(tx, batch_id)
             with caused_by(envelope):
                 log_store.append(tx, [BatchErasureReportedV1(batch_id=batch_id, service="aggregator")])
             if envelope.user_id is not None:
@@ -202,7 +204,7 @@ class Aggregator:
     def _write(self, tx: Tx, told: Sequence[Told]) -> list[Notice]:
         """Write what is told into the teachers' feeds. A batch is told with the cursor that it is valid at."""
         epoch = store.current_generation(tx)
-        following = store.take_seqs(tx, Counter(entry.user_id for entry in told))
+        following = feed.take_seqs(tx, Counter(entry.user_id for entry in told))
         items: list[tuple[str, FeedItem]] = []
         for entry in told:
             seq = following[entry.user_id]
@@ -222,7 +224,7 @@ class Aggregator:
                 traceparent=entry.traceparent,
             )
             items.append((entry.user_id, item))
-        store.add_entries(tx, items)
+        feed.add(tx, items)
         return [Notice(user_id, item.model_dump_json()) for user_id, item in items]
 
     # -- queries
@@ -290,11 +292,11 @@ class Aggregator:
         """Return what came after a cursor. One of another epoch, or from the future, asks for a fresh snapshot."""
 
         def page(tx: ReadTx) -> FeedPage:
-            epoch, head = store.current_generation(tx), store.head(tx, user_id)
-            seq = _seq(after, epoch, range(store.trimmed(tx, user_id), head + 1))
+            epoch, head = store.current_generation(tx), feed.head(tx, user_id)
+            seq = _seq(after, epoch, range(feed.trimmed(tx, user_id), head + 1))
             if seq is None:
                 return FeedPage(items=(), cursor=f"{epoch}:{head}", resync=after is not None)
-            items = store.entries(tx, user_id, seq, FEED_PAGE)
+            items = feed.entries(tx, user_id, epoch, seq, FEED_PAGE)
             last = items[-1].seq if len(items) == FEED_PAGE else head
             return FeedPage(items=tuple(items), cursor=f"{epoch}:{last}")
 
@@ -303,7 +305,7 @@ class Aggregator:
     async def trim(self) -> None:
         """Forget what is old in the feeds; who was away for so long takes a fresh snapshot."""
         while True:
-            while await self._db.write(lambda tx: store.trim_feed(tx, tx.now - FEED_KEPT, FEED_PAGE)):
+            while await self._db.write(lambda tx: feed.trim(tx, tx.now - FEED_KEPT, FEED_PAGE)):
                 pass
             await self._clock.sleep(TRIM_SECONDS)
 
@@ -311,7 +313,7 @@ class Aggregator:
         """Return the heads of these teachers' feeds."""
 
         def heads(tx: ReadTx) -> dict[str, str]:
-            epoch, found = store.current_generation(tx), store.heads(tx, user_ids)
+            epoch, found = store.current_generation(tx), feed.heads(tx, user_ids)
             return {user_id: f"{epoch}:{found.get(user_id, 0)}" for user_id in user_ids}
 
         return await self._db.read(heads)

@@ -1,4 +1,4 @@
-"""The aggregator's tables: views, each under a generation, and the feeds.
+"""The aggregator's views, each under a generation.
 
 A rebuild writes the next generation beside the one that is read; the swap makes it the current one. The generation is
 the feed's epoch too: after a swap every client takes a fresh snapshot.
@@ -7,6 +7,7 @@ the feed's epoch too: after a swap every client takes a fresh snapshot.
 from __future__ import annotations
 
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -32,17 +33,14 @@ from sqlalchemy import (
 from huleedu.aggregator.model import EssayRow, PhaseRow, blank
 from huleedu.contracts.batch import Attention, BatchClientStatus, ProcessingPipelineState
 from huleedu.contracts.essay import EssayStatus
-from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import PhaseName
 from huleedu.platform.db import Timestamp, among, insert, member, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Executable
     from sqlalchemy.dialects.postgresql import Insert
-    from sqlalchemy.sql.dml import ReturningInsert
 
     from huleedu.aggregator.model import Counts
     from huleedu.contracts.batch import PipelineState
@@ -63,6 +61,7 @@ batch_status_view = Table(
     Column("created_at", Timestamp, nullable=False),
     Column("last_updated", Timestamp, nullable=False),
     PrimaryKeyConstraint("generation", "batch_id"),
+    Index("batch_status_view_batch", "batch_id"),
     Index("batch_status_view_user", "generation", "user_id", "batch_id"),
 )
 essay_view = Table(
@@ -76,7 +75,7 @@ essay_view = Table(
     Column("text_storage_id", Text, nullable=False),
     Column("removed", Boolean, nullable=False),
     PrimaryKeyConstraint("generation", "essay_id"),
-    Index("essay_view_batch", "generation", "batch_id"),
+    Index("essay_view_batch", "batch_id", "generation"),
 )
 essay_phase_view = Table(
     "essay_phase_view",
@@ -93,7 +92,7 @@ essay_phase_view = Table(
     Column("result_id", Text),
     Column("metrics", Text, nullable=False),
     PrimaryKeyConstraint("generation", "essay_id", "phase"),
-    Index("essay_phase_view_batch", "generation", "batch_id"),
+    Index("essay_phase_view_batch", "batch_id", "generation"),
 )
 attention = Table(
     "attention",
@@ -105,29 +104,6 @@ attention = Table(
     Column("cause", Text, nullable=False),
     PrimaryKeyConstraint("batch_id", "grp", "topic"),
 )
-feed = Table(
-    "feed",
-    metadata,
-    Column("user_id", Text, nullable=False),
-    Column("seq", Integer, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("batch_id", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("payload", Text, nullable=False),
-    Column("at", Timestamp, nullable=False),
-    Column("traceparent", Text),
-    PrimaryKeyConstraint("user_id", "seq"),
-    Index("feed_batch", "batch_id"),
-    Index("feed_subject", "subject"),
-)
-feed_head = Table(
-    "feed_head",
-    metadata,
-    Column("user_id", Text, primary_key=True),
-    Column("seq", Integer, nullable=False),
-    Column("trimmed", Integer, nullable=False, server_default="0"),
-)
 generation = Table(
     "generation",
     metadata,
@@ -135,7 +111,7 @@ generation = Table(
     Column("current", Integer, nullable=False),
     Column("next", Integer),
 )
-_JSON = TypeAdapter(dict[str, Any])  # with numbers several times as fast as the standard library
+_METRICS = TypeAdapter(dict[str, Any])  # with numbers several times as fast as the standard library
 _ESSAY, _PHASE = tuple(essay_view.c.keys()), tuple(essay_phase_view.c.keys())
 VIEWS = (batch_status_view, essay_view, essay_phase_view)
 CURRENT = func.coalesce(select(generation.c.current).scalar_subquery(), 1)
@@ -290,7 +266,6 @@ def remove_essay(tx: Tx, generations: Iterable[int], batch_id: str, essay_id: st
         )
         same = (essay_phase_view.c.generation == number) & (essay_phase_view.c.essay_id == essay_id)
         tx.execute(update(essay_phase_view).where(same).values(code=None, detail=None, result_id=None, metrics="{}"))
-    tx.execute(delete(feed).where(feed.c.subject == essay_id))
 
 
 @cache
@@ -319,7 +294,8 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[EssayPhaseChan
     for number in generations:
         gone = removed(tx, number, [row.essay_id for row in rows])
         kept = [blank(row) if row.essay_id in gone else row for row in rows]
-        tx.execute(_put_phases(), [{"generation": number, **vars(row), "metrics": _text(row.metrics)} for row in kept])
+        values = [vars(row) | {"metrics": _METRICS.dump_json(row.metrics).decode()} for row in kept]
+        tx.execute(_put_phases(), [{"generation": number, **value} for value in values])
 
 
 @cache
@@ -342,8 +318,7 @@ def _essays(*, some: bool) -> tuple[Executable, Executable]:
     if some:
         there &= among(essay.essay_id, "essay_ids")
         heard &= among(phase.essay_id, "essay_ids")
-    whole = select(essay_view).where(there).order_by(essay.essay_id)
-    return whole, select(essay_phase_view).where(heard).order_by(phase.phase.desc())
+    return select(essay_view).where(there), select(essay_phase_view).where(heard).order_by(phase.phase.desc())
 
 
 def essays(
@@ -354,9 +329,9 @@ def essays(
     given = {"batch_ids": batch_ids} | ({} if essay_ids is None else {"essay_ids": essay_ids})
     phases: dict[str, list[PhaseRow]] = {}
     for row in tx.all(heard, **given):
-        found = dict(zip(_PHASE, row, strict=True), metrics=_JSON.validate_json(row.metrics))
+        found = dict(zip(_PHASE, row, strict=True), metrics=_METRICS.validate_json(row.metrics))
         phases.setdefault(row.essay_id, []).append(PhaseRow.model_validate(found))
-    rows = tx.all(there, **given)
+    rows = sorted(tx.all(there, **given), key=attrgetter("essay_id"))  # told to sort, SQLite reads the whole school's
     return [
         (EssayRow.model_validate(dict(zip(_ESSAY, row, strict=True))), phases.get(row.essay_id, [])) for row in rows
     ]
@@ -460,102 +435,6 @@ def batch_attentions(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, Attentio
 
 
 def erase(tx: Tx, batch_id: str) -> None:
-    """Delete what is held of a batch, its entries in the feed too."""
+    """Delete what is held of a batch."""
     for table in (*VIEWS, attention):
         tx.execute(delete(table).where(table.c.batch_id == batch_id))
-    tx.execute(delete(feed).where(feed.c.batch_id == batch_id))
-
-
-# -- feeds
-
-
-@cache
-def _heads() -> Executable:
-    return select(feed_head.c.user_id, feed_head.c.seq).where(among(feed_head.c.user_id, "user_ids"))
-
-
-def heads(tx: ReadTx, user_ids: Iterable[str]) -> dict[str, int]:
-    """Return the numbers of the feeds' last entries; nothing where there is none."""
-    return {row.user_id: row.seq for row in tx.all(_heads(), user_ids=user_ids)}
-
-
-def head(tx: ReadTx, user_id: str) -> int:
-    """Return the number of the feed's last entry; 0 if there is none."""
-    return heads(tx, [user_id]).get(user_id, 0)
-
-
-@cache
-def _take_seqs() -> ReturningInsert[tuple[str, int]]:
-    statement = insert(feed_head)
-    return statement.on_conflict_do_update(
-        index_elements=["user_id"], set_={"seq": feed_head.c.seq + statement.excluded.seq}
-    ).returning(feed_head.c.user_id, feed_head.c.seq)
-
-
-def take_seqs(tx: Tx, counts: Mapping[str, int]) -> dict[str, int]:
-    """Take so many places in each teacher's feed and return the first of each; they are locked until the commit."""
-    rows = [{"user_id": user_id, "seq": count} for user_id, count in sorted(counts.items())]
-    return {row.user_id: row.seq - counts[row.user_id] + 1 for row in tx.returning(_take_seqs(), rows)}
-
-
-_ADD_ENTRIES = insert(feed)
-
-
-def add_entries(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
-    """Write entries of teachers' feeds: each teacher with what is told her."""
-    rows = [
-        {
-            "user_id": user_id,
-            "seq": item.seq,
-            "event": item.event.value,
-            "batch_id": item.batch_id,
-            "subject": item.data.get("essay_id", item.batch_id),
-            "version": item.version,
-            "payload": _text(item.data),
-            "at": item.at,
-            "traceparent": item.traceparent,
-        }
-        for user_id, item in entries
-    ]
-    tx.execute(_ADD_ENTRIES, rows)
-
-
-def entries(tx: ReadTx, user_id: str, after: int, limit: int) -> list[FeedItem]:
-    """Return the entries of a teacher's feed after this place."""
-    epoch = str(current_generation(tx))
-    mine = select(feed).where(feed.c.user_id == user_id, feed.c.seq > after).order_by(feed.c.seq).limit(limit)
-    return [_item(row, epoch) for row in tx.all(mine)]
-
-
-def trimmed(tx: ReadTx, user_id: str) -> int:
-    """Return the last place of a teacher's feed that is not kept any more."""
-    return int(tx.scalar(select(feed_head.c.trimmed).where(feed_head.c.user_id == user_id)) or 0)
-
-
-def trim_feed(tx: Tx, before: datetime, limit: int) -> int:
-    """Delete some of the entries that are older than this, of one teacher; return how many."""
-    oldest = tx.first(select(feed.c.user_id).where(feed.c.at < before).limit(1))
-    if oldest is None:
-        return 0
-    old = select(feed.c.seq).where(feed.c.user_id == oldest.user_id, feed.c.at < before).order_by(feed.c.seq)
-    last = max(tx.scalars(old.limit(limit)), default=0)
-    behind = (feed_head.c.user_id == oldest.user_id) & (feed_head.c.trimmed < last)  # another may have got further
-    tx.execute(update(feed_head).where(behind).values(trimmed=last))
-    return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
-
-
-def _text(found: dict[str, Any]) -> str:
-    return _JSON.dump_json(found).decode()
-
-
-def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed
-    return FeedItem(
-        event=FeedEvent(row.event),
-        seq=row.seq,
-        epoch=epoch,
-        batch_id=row.batch_id,
-        version=row.version,
-        data=_JSON.validate_json(row.payload),
-        at=row.at,
-        traceparent=row.traceparent,
-    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from huleedu.aggregator import model, store
+from huleedu.aggregator import feed, model, store
 from huleedu.contracts.batch import AggregatedBatchStatus, BatchStatus, PipelineState, ProcessingPipelineState
 from huleedu.contracts.essay import EssayView
 
@@ -24,7 +24,7 @@ UNSEEN = 0
 
 def cursor(tx: ReadTx, user_id: str) -> str:
     """Return the head of a teacher's feed as clients keep it: `<epoch>:<seq>`."""
-    return f"{store.current_generation(tx)}:{store.head(tx, user_id)}"
+    return f"{store.current_generation(tx)}:{feed.head(tx, user_id)}"
 
 
 def statuses(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, AggregatedBatchStatus]:
@@ -35,7 +35,7 @@ def statuses(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, AggregatedBatchS
         store.essay_totals(tx, found),
         store.batch_attentions(tx, found),
     )
-    epoch, heads = store.current_generation(tx), store.heads(tx, {state.user_id for state, _ in found.values()})
+    epoch, heads = store.current_generation(tx), feed.heads(tx, {state.user_id for state, _ in found.values()})
     shown: dict[str, AggregatedBatchStatus] = {}
     for batch_id, (state, version) in found.items():
         live = model.live(state, counts.get((batch_id, state.run_id), {}))

@@ -40,7 +40,7 @@ class Phases:
 
     def on_essay_removed(self, tx: Tx, message: EssayRemovedV1) -> Iterable[Event]:
         """Let go of an essay."""
-        store.remove_essay(tx, message.essay_id)
+        store.remove_essay(tx, message.batch_id, message.essay_id)
         return []
 
     def on_batch_erased(self, tx: Tx, message: BatchErasedV1) -> Iterable[Event]:

@@ -287,9 +287,10 @@ def keep_result(tx: Tx, key: Mapping[str, str], outcome: EssayOutcome) -> None:
     tx.execute(statement.on_conflict_do_nothing())
 
 
-def remove_essay(tx: Tx, essay_id: str) -> None:
+def remove_essay(tx: Tx, batch_id: str, essay_id: str) -> None:
     """Let go of an essay."""
-    tx.execute(delete(phase_result).where(phase_result.c.essay_id == essay_id))
+    mine = (phase_result.c.batch_id == batch_id) & (phase_result.c.essay_id == essay_id)
+    tx.execute(delete(phase_result).where(mine))
 
 
 def erase(tx: Tx, batch_id: str) -> None:

@@ -1,0 +1,143 @@
+"""The teachers' feeds: what each was told, numbered without a gap. What is old goes, and where it ended is known."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, delete, select, update
+
+from huleedu.contracts.notice import FeedEvent, FeedItem
+from huleedu.platform.db import Timestamp, among, insert, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Executable
+    from sqlalchemy.sql.dml import ReturningInsert
+
+    from huleedu.platform.db import ReadTx, Tx
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("user_id", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Column("traceparent", Text),
+    PrimaryKeyConstraint("user_id", "seq"),
+    Index("feed_batch", "batch_id"),
+    Index("feed_subject", "subject"),
+)
+feed_head = Table(
+    "feed_head",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("trimmed", Integer, nullable=False, server_default="0"),
+)
+_DATA = TypeAdapter(dict[str, Any])  # with numbers several times as fast as the standard library
+
+
+@cache
+def _heads() -> Executable:
+    return select(feed_head.c.user_id, feed_head.c.seq).where(among(feed_head.c.user_id, "user_ids"))
+
+
+def heads(tx: ReadTx, user_ids: Iterable[str]) -> dict[str, int]:
+    """Return the numbers of the feeds' last entries; nothing where there is none."""
+    return {row.user_id: row.seq for row in tx.all(_heads(), user_ids=user_ids)}
+
+
+def head(tx: ReadTx, user_id: str) -> int:
+    """Return the number of the feed's last entry; 0 if there is none."""
+    return heads(tx, [user_id]).get(user_id, 0)
+
+
+@cache
+def _take_seqs() -> ReturningInsert[tuple[str, int]]:
+    statement = insert(feed_head)
+    return statement.on_conflict_do_update(
+        index_elements=["user_id"], set_={"seq": feed_head.c.seq + statement.excluded.seq}
+    ).returning(feed_head.c.user_id, feed_head.c.seq)
+
+
+def take_seqs(tx: Tx, counts: Mapping[str, int]) -> dict[str, int]:
+    """Take so many places in each teacher's feed and return the first of each; they are locked until the commit."""
+    rows = [{"user_id": user_id, "seq": count} for user_id, count in sorted(counts.items())]
+    return {row.user_id: row.seq - counts[row.user_id] + 1 for row in tx.returning(_take_seqs(), rows)}
+
+
+_ADD = insert(feed)
+
+
+def add(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
+    """Write entries of teachers' feeds: each teacher with what is told her."""
+    rows = [
+        {
+            "user_id": user_id,
+            "seq": item.seq,
+            "event": item.event.value,
+            "batch_id": item.batch_id,
+            "subject": item.data.get("essay_id", item.batch_id),
+            "version": item.version,
+            "payload": _DATA.dump_json(item.data).decode(),
+            "at": item.at,
+            "traceparent": item.traceparent,
+        }
+        for user_id, item in entries
+    ]
+    tx.execute(_ADD, rows)
+
+
+def entries(tx: ReadTx, user_id: str, epoch: int, after: int, limit: int) -> list[FeedItem]:
+    """Return the entries of a teacher's feed after this place, as they are told in this epoch."""
+    mine = select(feed).where(feed.c.user_id == user_id, feed.c.seq > after).order_by(feed.c.seq).limit(limit)
+    return [_item(row, str(epoch)) for row in tx.all(mine)]
+
+
+def trimmed(tx: ReadTx, user_id: str) -> int:
+    """Return the last place of a teacher's feed that is not kept any more."""
+    return int(tx.scalar(select(feed_head.c.trimmed).where(feed_head.c.user_id == user_id)) or 0)
+
+
+def trim(tx: Tx, before: datetime, limit: int) -> int:
+    """Delete some of the entries that are older than this, of one teacher; return how many."""
+    oldest = tx.first(select(feed.c.user_id).where(feed.c.at < before).limit(1))
+    if oldest is None:
+        return 0
+    old = select(feed.c.seq).where(feed.c.user_id == oldest.user_id, feed.c.at < before).order_by(feed.c.seq)
+    last = max(tx.scalars(old.limit(limit)), default=0)
+    behind = (feed_head.c.user_id == oldest.user_id) & (feed_head.c.trimmed < last)  # another may have got further
+    tx.execute(update(feed_head).where(behind).values(trimmed=last))
+    return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
+
+
+def erase_essay(tx: Tx, essay_id: str) -> None:
+    """Delete what was told of an essay."""
+    tx.execute(delete(feed).where(feed.c.subject == essay_id))
+
+
+def erase(tx: Tx, batch_id: str) -> None:
+    """Delete what was told of a batch."""
+    tx.execute(delete(feed).where(feed.c.batch_id == batch_id))
+
+
+def _item(row: Any, epoch: str) -> FeedItem:  # noqa: ANN401 -- a row of feed
+    return FeedItem(
+        event=FeedEvent(row.event),
+        seq=row.seq,
+        epoch=epoch,
+        batch_id=row.batch_id,
+        version=row.version,
+        data=_DATA.validate_json(row.payload),
+        at=row.at,
+        traceparent=row.traceparent,
+    )
