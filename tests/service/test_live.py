@@ -7,6 +7,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ from huleedu.gateway import connection, live, store
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Tx
+from huleedu.platform.metrics import REGISTRY
 from tests.given import described
 from tests.system.house import House, Teacher, essay, inhabited
 
@@ -401,6 +403,20 @@ async def test_what_cannot_be_written_at_once_is_not_written(scene: Scene, anna:
         await leaving.close()
         assert not to_leaving(connection.framed("x"))
         slow.transport.abort()
+
+
+async def test_a_message_is_timed_once_for_all_sockets_that_get_it_together(scene: Scene, anna: Teacher) -> None:
+    before = await scene.changed(anna)
+    timed = partial(REGISTRY.get_sample_value, "huleedu_push_seconds_count")
+    async with scene.join(anna) as one, scene.join(anna) as two:
+        for socket in (one, two):
+            await hello(socket, before)
+        already = timed() or 0
+        for further in (1, 2):
+            await scene.backplane.publish_user_notification(anna.user_id, notice(before, further))
+            for socket in (one, two):
+                assert (await said(socket))["seq"] == notice(before, further)["seq"]
+        assert timed() == already + 2
 
 
 async def test_after_the_closing_nothing_is_written_at_once(scene: Scene, anna: Teacher) -> None:

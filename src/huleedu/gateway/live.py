@@ -18,9 +18,9 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
+import msgspec
 import structlog
 from opentelemetry.trace import SpanKind
-from pydantic_core import from_json
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from huleedu.gateway.connection import framed, writing
@@ -57,21 +57,29 @@ Place = tuple[int, int]
 log = structlog.get_logger()
 
 
+class Item(msgspec.Struct):
+    """What is read of a message: its place in the feed, when it was written there, because of what."""
+
+    epoch: int
+    seq: int
+    at: datetime
+    traceparent: str | None = None
+
+
+_read = msgspec.json.Decoder(Item, strict=False).decode  # the epoch is a number in a text
+
+
 class Waiting(NamedTuple):
-    """A message on its way: its place in the feed, when it was written there, because of what; or the head only.
+    """A message on its way: its place in the feed, and the one before it; or the head only.
 
     `wire` is the frame as its bytes go over the wire.
     """
 
     place: Place
+    after: Place | None = None
     frame: str = ""
-    at: datetime | None = None
-    traceparent: str | None = None
     wire: bytes = b""
-
-    def follows(self, place: Place) -> bool:
-        """Return whether it is the feed's next message after this place."""
-        return bool(self.frame) and self.place == (place[0], place[1] + 1)
+    item: Item | None = None
 
 
 class Ending(Exception):
@@ -82,12 +90,10 @@ class Ending(Exception):
 def _waiting(message: str) -> Waiting | None:
     """Read a message that was published, once for all sockets of its teacher; None if it is of no feed."""
     try:
-        item = from_json(message)
-        place = (int(item["epoch"]), item["seq"])
-        at = datetime.fromisoformat(item["at"])
-        return Waiting(place, message, at, item.get("traceparent"), framed(message))
-    except (ValueError, KeyError, TypeError):
+        item = _read(message)
+    except msgspec.DecodeError:
         return None
+    return Waiting((item.epoch, item.seq), (item.epoch, item.seq - 1), message, framed(message), item)
 
 
 @dataclass(eq=False, slots=True)
@@ -138,7 +144,7 @@ class Socket:
 
     def write(self, message: Waiting) -> bool:
         """Write a message at once if it is the next one and nothing is before it; return whether it was written."""
-        written = self.at_rest and message.follows(self.place) and self.at_once(message.wire)
+        written = self.at_rest and message.after == self.place and self.at_once(message.wire)
         if written:
             self.place = message.place
         return written
@@ -168,6 +174,7 @@ class Live:
         self._accounts = accounts
         self._access = access
         self._sockets: dict[str, list[Socket]] = defaultdict(list)
+        self._timed: Waiting | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
@@ -305,7 +312,7 @@ class Live:
         if message.place[0] > socket.place[0]:
             socket.place = message.place
             await self._send(socket, RESYNC)
-        elif message.follows(socket.place):
+        elif message.after == socket.place:
             await self._push(socket, message)
             socket.place = message.place
         elif message.place > socket.place:
@@ -316,15 +323,17 @@ class Live:
     async def _push(self, socket: Socket, message: Waiting) -> None:
         """Send a message that came over the backplane: the last step of its trace."""
         if collecting():
-            with bound(traceparent=message.traceparent), span("push", SpanKind.PRODUCER):
+            with bound(traceparent=message.item and message.item.traceparent), span("push", SpanKind.PRODUCER):
                 await self._send(socket, message.frame)
         else:
             await self._send(socket, message.frame)
         self._pushed(message)
 
     def _pushed(self, message: Waiting) -> None:
-        if message.at:
-            PUSH_SECONDS.observe(max(0.0, (self._clock.now() - message.at).total_seconds()))  # clocks may differ
+        """Time a message; for those of a teacher's sockets that get it one after the other, with the first of them."""
+        if message.item and message is not self._timed:
+            self._timed = message
+            PUSH_SECONDS.observe(max(0.0, (self._clock.now() - message.item.at).total_seconds()))  # clocks may differ
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
         """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""
