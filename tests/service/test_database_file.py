@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from huleedu.aggregator import feed
+from huleedu.aggregator.handlers import FEED_KEPT
 from huleedu.platform.db import metadata
 from tests.service.school import TEACHER, School
 from tests.service.test_erasure import erase
@@ -69,6 +71,7 @@ async def test_nothing_reads_a_table_that_grows_with_the_school(school: School) 
     await erase(school, batch_id)
     await school.settle()
     await school.sweep()
+    await school.db.write(lambda tx: feed.trim(tx, tx.now - FEED_KEPT, 1))
     event.remove(Engine, "before_cursor_execute", keep)
     with closing(sqlite3.connect(school.directory / "huleedu.db")) as connection:
         steps = {

@@ -110,14 +110,15 @@ def trimmed(tx: ReadTx, user_id: str) -> int:
 
 def trim(tx: Tx, before: datetime, limit: int) -> int:
     """Delete some of the entries that are older than this, of one teacher; return how many."""
-    oldest = tx.first(select(feed.c.user_id).where(feed.c.at < before).limit(1))
-    if oldest is None:
+    first = select(feed.c.at).where(feed.c.user_id == feed_head.c.user_id).order_by(feed.c.seq).limit(1)
+    user_id = tx.scalar(select(feed_head.c.user_id).where(first.scalar_subquery() < before).limit(1))
+    if user_id is None:
         return 0
-    old = select(feed.c.seq).where(feed.c.user_id == oldest.user_id, feed.c.at < before).order_by(feed.c.seq)
+    old = select(feed.c.seq).where(feed.c.user_id == user_id, feed.c.at < before).order_by(feed.c.seq)
     last = max(tx.scalars(old.limit(limit)), default=0)
-    behind = (feed_head.c.user_id == oldest.user_id) & (feed_head.c.trimmed < last)  # another may have got further
+    behind = (feed_head.c.user_id == user_id) & (feed_head.c.trimmed < last)  # another may have got further
     tx.execute(update(feed_head).where(behind).values(trimmed=last))
-    return tx.execute(delete(feed).where(feed.c.user_id == oldest.user_id, feed.c.seq <= last))
+    return tx.execute(delete(feed).where(feed.c.user_id == user_id, feed.c.seq <= last))
 
 
 def erase_essay(tx: Tx, essay_id: str) -> None:
