@@ -41,8 +41,8 @@ async def test_the_file_of_the_database_forgets_what_is_erased(school: School) -
     assert word.encode() not in bytes_of_it()
 
 
-SMALL = {"generation", "position", "work", "late_result", "stopped_run", "dropped_run"}
-"""One row; what is under way; what was cancelled."""
+SMALL = {"generation", "position", "feed_head", "work", "late_result", "stopped_run", "dropped_run"}
+"""One row; one for each reader, each teacher; what is under way; what was cancelled."""
 HARNESS = "SELECT outbox.topic, max(outbox.pos)"
 """How the school knows that somebody has yet to hear something."""
 
