@@ -294,8 +294,10 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[EssayPhaseChan
     for number in generations:
         gone = removed(tx, number, [row.essay_id for row in rows])
         kept = [blank(row) if row.essay_id in gone else row for row in rows]
-        values = [vars(row) | {"metrics": _METRICS.dump_json(row.metrics).decode()} for row in kept]
-        tx.execute(_put_phases(), [{"generation": number, **value} for value in values])
+        values = [
+            {"generation": number, **vars(row), "metrics": _METRICS.dump_json(row.metrics).decode()} for row in kept
+        ]
+        tx.execute(_put_phases(), values)
 
 
 @cache
