@@ -619,7 +619,17 @@ async def test_a_message_that_cannot_be_read_stops_nothing(scene: Scene, anna: T
     before = await scene.changed(anna)
     async with scene.join(anna) as socket:
         await hello(socket, before)
-        for message in ("", "half {", "1", "[]", '{"seq":1}', '{"seq":1,"epoch":"one","at":""}'):
+        place = '{"seq":1,"epoch":"1","at":"2026-01-01T00:00:00Z","data":'
+        for message in (
+            "",
+            "half {",
+            "1",
+            "[]",
+            '{"seq":1}',
+            '{"seq":1,"epoch":"one","at":""}',
+            f"{place}{'[' * 10_000}{']' * 10_000}}}",
+            f'{place}"\ud800"}}',
+        ):
             await scene.backplane.publish(scene.backplane.get_user_channel(anna.user_id), message)
             assert (await said(socket))["event"] == "ping", "it has looked whether it may go on"
         after = await scene.changed(anna)

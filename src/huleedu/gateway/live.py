@@ -91,7 +91,7 @@ def _waiting(message: str) -> Waiting | None:
     """Read a message that was published, once for all sockets of its teacher; None if it is of no feed."""
     try:
         item = _read(message)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # brackets without end
         return None
     return Waiting((item.epoch, item.seq), (item.epoch, item.seq - 1), message, framed(message), item)
 
