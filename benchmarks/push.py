@@ -85,10 +85,11 @@ class Bench:
         heard = await heard_of(way, self.url, self.clients, partial(self._say, rate), seqs)
         committed = {number: moment for moment, number in self.db.committed if number in range(first, self.said)}
         viewed = {
-            (notice.user_id, notice.body["seq"]): moment
+            (notice.user_id, json.loads(notice.message)["seq"]): moment
             for moment, notices in self.db.committed
             if isinstance(notices, list)
             for notice in notices
+            if isinstance(notice, Notice)  # so that its fields are checked
         }
         figures = Figures([], [], len(committed) / (max(committed.values()) - min(committed.values())))
         for client, answers in zip(self.clients, heard, strict=True):
