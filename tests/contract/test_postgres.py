@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, func, insert, select, text, update
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, event, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import huleedu.services  # noqa: F401 -- names every table
+from huleedu.aggregator import store as views
 from huleedu.contracts.batch import BatchErasureReportedV1
 from huleedu.platform import migrate
 from huleedu.platform.clock import Clock
@@ -72,6 +74,37 @@ async def held(db: Db, held_by: Callable[[Tx], object], until: asyncio.Event) ->
     running = asyncio.ensure_future(db.write(body))
     await begun.wait()
     return running
+
+
+async def test_what_is_shown_of_a_class_is_not_looked_for_among_those_of_the_whole_school(db: Db) -> None:
+    def plans(tx: Tx) -> list[str]:
+        executed: dict[str, Any] = {}
+
+        def keep(*given: Any) -> None:  # noqa: ANN401 -- a connection, a cursor, the statement, its parameters, …
+            executed[given[2]] = given[3]
+
+        connection = tx._connection
+        school = "FROM generate_series(1, 1000) AS b, generate_series(1, 30) AS e"
+        whole = "essay_phase_view (generation, essay_id, phase, batch_id, run_id, version, status, metrics)"
+        essays = f"INSERT INTO essay_view SELECT 1, b || '-' || e, b, 'anna', '', '', false {school}"
+        phases = f"INSERT INTO {whole} SELECT 1, b || '-' || e, 'nlp', b, 'run', 1, 'completed', '{{}}' {school}"
+        for what in (essays, phases, "ANALYZE essay_view, essay_phase_view"):
+            connection.exec_driver_sql(what)
+        event.listen(connection, "before_cursor_execute", keep)
+        assert len(views.essays(tx, ["7"])) == 30
+        assert len(views.essays(tx, ["7"], ["7-1", "7-2"])) == 2
+        assert views.essay_totals(tx, ["7"]) == {"7": (30, 0)}
+        views.counts(tx, ["7"])
+        event.remove(connection, "before_cursor_execute", keep)
+        return [
+            line
+            for statement, parameters in executed.items()
+            for (line,) in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        ]
+
+    found = await db.write(plans)
+    assert sum("Scan on essay" in line or "using essay" in line for line in found) >= 6
+    assert not [line for line in found if "Seq Scan on essay" in line]
 
 
 @pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")

@@ -23,8 +23,8 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    exists,
     func,
+    outerjoin,
     select,
     true,
     update,
@@ -376,13 +376,13 @@ def waiting(tx: ReadTx, ended: Mapping[str, PipelineState]) -> set[str]:
 
 @cache
 def _essay_totals() -> Executable:
-    view = essay_view.c
-    there = (view.generation == CURRENT) & among(view.batch_id, "batch_ids") & view.removed.is_(False)
-    heard = exists().where(
-        essay_phase_view.c.generation == view.generation, essay_phase_view.c.essay_id == view.essay_id
-    )
-    counted = select(view.batch_id, func.count().label("total"), func.count().filter(~heard).label("fresh"))
-    return counted.where(there).group_by(view.batch_id)
+    essay, phase = essay_view.c, essay_phase_view.c
+    there = (essay.generation == CURRENT) & among(essay.batch_id, "batch_ids") & essay.removed.is_(False)
+    mine = (phase.generation == CURRENT) & among(phase.batch_id, "batch_ids")
+    with_phases = outerjoin(essay_view, essay_phase_view, mine & (phase.essay_id == essay.essay_id))
+    total, fresh = func.count(essay.essay_id.distinct()), func.count().filter(phase.essay_id.is_(None))
+    counted = select(essay.batch_id, total.label("total"), fresh.label("fresh")).select_from(with_phases)
+    return counted.where(there).group_by(essay.batch_id)
 
 
 def essay_totals(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, tuple[int, int]]:

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from sqlalchemy import BigInteger, DateTime, Integer, MetaData, Text, TypeDecorator, bindparam, select
+from sqlalchemy import BigInteger, Boolean, DateTime, Integer, MetaData, Text, TypeDecorator, bindparam
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -76,6 +76,15 @@ class _Each(FunctionElement[str]):
     name, inherit_cache = "json_each", True
 
 
+class _Among(FunctionElement[bool]):
+    name, inherit_cache, type = "among", True, Boolean()
+
+    @override
+    def self_group(self, against: object = None) -> Self:
+        """Be a condition as it is: SQLite, which has no booleans, would be asked whether it is 1, and read all rows."""
+        return self
+
+
 class _Member(FunctionElement[str]):
     name, inherit_cache, type = "json_extract", True, Text()
 
@@ -87,7 +96,7 @@ def each(name: str) -> TableValuedAlias:
 
 def among(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
     """Return whether the column is one of the texts that are given under this name."""
-    return column.in_(select(each(name).c.value))
+    return _Among(column, bindparam(name, type_=_Texts))
 
 
 def member(column: ColumnElement[str], name: str) -> ColumnElement[str]:
@@ -103,6 +112,19 @@ def _json_each(element: _Each, compiler: SQLCompiler, **how: Any) -> str:  # noq
 @compiles(_Each, "postgresql")
 def _array_elements(element: _Each, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 -- as above
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **how)} AS json))"
+
+
+@compiles(_Among)
+def _in_json(element: _Among, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 -- as above
+    column, texts = (compiler.process(given, **how) for given in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608 -- SQLAlchemy's own
+
+
+@compiles(_Among, "postgresql")
+def _any_of_array(element: _Among, compiler: SQLCompiler, **how: Any) -> str:  # noqa: ANN401 -- as above
+    """Compare with an array: of a function in FROM it expects a hundred rows, and reads the whole table for them."""
+    column, texts = (compiler.process(given, **how) for given in element.clauses)
+    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(CAST({texts} AS json))))"
 
 
 @compiles(_Member)
