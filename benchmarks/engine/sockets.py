@@ -177,8 +177,8 @@ async def publish(backplane: RedisClient, clients: Sequence[Client], rate: int) 
     for number in range(0, FRAMES * TEACHERS, TOGETHER):
         await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
         seq, first = divmod(number, TEACHERS)
-        told = [(user, notice(user, seq + 1)) for user in users[first : first + TOGETHER]]
-        await backplane.publish_user_notifications(told)
+        notices = [(user, notice(user, seq + 1)) for user in users[first : first + TOGETHER]]
+        await backplane.publish_user_notifications(notices)
 
 
 def notice(user: str, seq: int) -> str:

@@ -52,7 +52,7 @@ def test_the_printed_topology_names_everything() -> None:
     assert all(name in printed for name in ROSTER)
 
 
-def test_a_table_is_named_once_in_its_owners_store() -> None:
+def test_a_table_is_named_once_where_tables_are_held() -> None:
     named = [
         (node.args[0].value, path.name)
         for path, node, name in calls(SOURCE)

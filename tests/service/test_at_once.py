@@ -144,8 +144,9 @@ async def test_feeds_are_trimmed_by_several_and_no_page_has_a_hole(several: Plat
         return [feed.trimmed(tx, teacher) for teacher in teachers]
 
     async def trim(limit: int) -> None:
-        while await several.db.write(partial(feed.trim, before=before, limit=limit)):
-            await several.db.read(pages)
+        for teacher in await several.db.read(partial(feed.begun_before, moment=before)):
+            while await several.db.write(partial(feed.trim, user_id=teacher, before=before, limit=limit)):
+                await several.db.read(pages)
 
     await asyncio.gather(*(trim(limit) for limit in (1, 2, 3, 5, 7)))
     assert await several.db.read(pages) == [old, old]

@@ -12,7 +12,7 @@ from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.platform.db import Timestamp, among, insert, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Executable
@@ -108,12 +108,14 @@ def trimmed(tx: ReadTx, user_id: str) -> int:
     return int(tx.scalar(select(feed_head.c.trimmed).where(feed_head.c.user_id == user_id)) or 0)
 
 
-def trim(tx: Tx, before: datetime, limit: int) -> int:
-    """Delete some of the entries that are older than this, of one teacher; return how many."""
+def begun_before(tx: ReadTx, moment: datetime) -> Sequence[str]:
+    """Return the teachers whose feeds begin with an entry that is older than this."""
     first = select(feed.c.at).where(feed.c.user_id == feed_head.c.user_id).order_by(feed.c.seq).limit(1)
-    user_id = tx.scalar(select(feed_head.c.user_id).where(first.scalar_subquery() < before).limit(1))
-    if user_id is None:
-        return 0
+    return tx.scalars(select(feed_head.c.user_id).where(first.scalar_subquery() < moment))
+
+
+def trim(tx: Tx, user_id: str, before: datetime, limit: int) -> int:
+    """Delete some of the entries of a teacher's feed that are older than this; return how many."""
     old = select(feed.c.seq).where(feed.c.user_id == user_id, feed.c.at < before).order_by(feed.c.seq)
     last = max(tx.scalars(old.limit(limit)), default=0)
     behind = (feed_head.c.user_id == user_id) & (feed_head.c.trimmed < last)  # another may have got further

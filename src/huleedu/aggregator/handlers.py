@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -305,8 +306,10 @@ class Aggregator:
     async def trim(self) -> None:
         """Forget what is old in the feeds; who was away for so long takes a fresh snapshot."""
         while True:
-            while await self._db.write(lambda tx: feed.trim(tx, tx.now - FEED_KEPT, FEED_PAGE)):
-                pass
+            before = self._clock.now() - FEED_KEPT
+            for user_id in await self._db.read(partial(feed.begun_before, moment=before)):
+                while await self._db.write(partial(feed.trim, user_id=user_id, before=before, limit=FEED_PAGE)):
+                    pass
             await self._clock.sleep(TRIM_SECONDS)
 
     async def heads(self, user_ids: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import anyio
 import msgspec
@@ -60,13 +60,13 @@ log = structlog.get_logger()
 class Item(msgspec.Struct):
     """What is read of a message: its place in the feed, when it was written there, because of what."""
 
-    epoch: int
+    epoch: str
     seq: int
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     traceparent: str | None = None
 
 
-_read = msgspec.json.Decoder(Item, strict=False).decode  # the epoch is a number in a text
+_read = msgspec.json.Decoder(Item).decode
 
 
 class Waiting(NamedTuple):
@@ -91,9 +91,10 @@ def _waiting(message: str) -> Waiting | None:
     """Read a message that was published, once for all sockets of its teacher; None if it is of no feed."""
     try:
         item = _read(message)
+        epoch = int(item.epoch)
+        return Waiting((epoch, item.seq), (epoch, item.seq - 1), message, framed(message), item)
     except (ValueError, RecursionError):  # brackets without end
         return None
-    return Waiting((item.epoch, item.seq), (item.epoch, item.seq - 1), message, framed(message), item)
 
 
 @dataclass(eq=False, slots=True)
@@ -273,7 +274,9 @@ class Live:
             socket.doubtful = True
             socket.put(Waiting(socket.place))
         elif not collecting() and socket.write(waiting):
-            self._pushed(waiting)
+            if waiting is not self._timed:
+                self._timed = waiting
+                self._pushed(waiting)
         else:
             socket.put(waiting)
 
@@ -330,9 +333,7 @@ class Live:
         self._pushed(message)
 
     def _pushed(self, message: Waiting) -> None:
-        """Time a message; for those of a teacher's sockets that get it one after the other, with the first of them."""
-        if message.item and message is not self._timed:
-            self._timed = message
+        if message.item:
             PUSH_SECONDS.observe(max(0.0, (self._clock.now() - message.item.at).total_seconds()))  # clocks may differ
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:

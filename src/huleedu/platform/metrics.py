@@ -59,7 +59,7 @@ HANDLER_SECONDS = Histogram(
 )
 PUSH_SECONDS = Histogram(
     "huleedu_push_seconds",
-    "Time from the transaction that changed a view to the frame that tells it to a page; once for those told together.",
+    "Time from the transaction that changed a view to the frame that tells a page; once for pages told in one go.",
     registry=REGISTRY,
     buckets=QUICK,
 )

@@ -39,7 +39,7 @@ T = TypeVar("T", bound="ReadTx")
 Big = BigInteger().with_variant(Integer, "sqlite")
 """A number that may outgrow 32 bits; SQLite counts rows only by a column of its INTEGER, which has 64."""
 metadata = MetaData()
-"""All tables of all services; each is named once, in its owner's store."""
+"""All tables of all services; each is named once, by its owner."""
 
 
 class Timestamp(TypeDecorator[datetime]):
