@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, delete, event, select
+from sqlalchemy import Engine, delete, event, func, select
 
-from huleedu.aggregator import store, views
-from huleedu.aggregator.handlers import Aggregator
+from huleedu.aggregator import feed, store, views
+from huleedu.aggregator.handlers import FEED_KEPT, Aggregator
 from huleedu.contracts.batch import (
     BatchClientStatus,
     BatchPipelineCancelRequestedV1,
@@ -327,6 +327,38 @@ async def test_what_is_heard_late_of_a_removed_essay_is_not_kept(school: School)
     rows = await school.db.read(lambda tx: tx.all(select(view.essay_id, view.result_id)))
     assert {row.essay_id for row in rows if not row.result_id} == {essay_id}
     assert (await school.status(batch_id))["status"] == "completed_successfully"
+
+
+async def test_of_a_removed_essay_the_feed_says_only_that_it_is_gone(school: School) -> None:
+    batch_id = await school.batch("one", "two")
+    await school.start(batch_id)
+    await school.finish()
+    essay_id = (await school.essays(batch_id))[0]["essay_id"]
+    told = select(feed.feed.c.event).where(feed.feed.c.subject == essay_id)
+    assert await school.db.read(lambda tx: tx.scalars(told))
+    await school.ask("files", "DELETE", f"/batches/{batch_id}/essays/{essay_id}")
+    await school.settle()
+    assert await school.db.read(lambda tx: tx.scalars(told)) == ["essay_removed"]
+
+
+async def test_what_was_told_a_month_ago_is_forgotten(school: School) -> None:
+    await school.batch("one")
+    await school.settle()
+    school.clock.move(FEED_KEPT.total_seconds() + 1)
+    await school.batch("two")
+    await school.settle()
+    (trim,) = school.services["aggregator"].tasks
+    trimming = asyncio.ensure_future(trim())
+    oldest = select(func.min(feed.feed.c.at))
+
+    def something_is_old(tx: ReadTx) -> bool:
+        return bool(tx.scalar(oldest) < tx.now - FEED_KEPT)
+
+    while not trimming.done() and await school.db.read(something_is_old):  # noqa: ASYNC110 -- nobody tells
+        await asyncio.sleep(0)
+    assert not trimming.done(), "it was looked again and again, and nothing went"
+    trimming.cancel()
+    assert len(await school.db.read(lambda tx: tx.all(select(feed.feed)))) > 0
 
 
 async def test_essays_added_to_a_finished_batch_are_unassessed_and_change_nothing_else(school: School) -> None:
