@@ -37,7 +37,7 @@ def described(frame: dict[str, Any]) -> dict[str, Any]:
 async def heard(backplane: Backplane, channel: str) -> AsyncIterator[asyncio.Queue[str]]:
     """Keep what is published on the channel while the block runs."""
     messages: asyncio.Queue[str] = asyncio.Queue()
-    async with backplane.subscribe(channel, messages.put_nowait):
+    async with backplane.subscribe(channel, lambda _channel, message: messages.put_nowait(message)):
         yield messages
 
 

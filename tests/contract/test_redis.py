@@ -98,6 +98,16 @@ async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
             await asyncio.sleep(0)
 
 
+async def test_an_error_takes_nothing_of_what_came_with_it_and_one_begins_anew(url: str) -> None:
+    async with client(url) as backplane, heard(backplane, "c") as messages:
+        await backplane.restored()
+        listening: Any = backplane._connection
+        listening._reader.feed_data(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nfirst\r\n-ERR as it may be\r\n")
+        await backplane.restored()
+        await backplane.publish("c", "second")
+        assert [await messages.get() for _ in range(2)] == ["first", "second"]
+
+
 async def test_while_the_server_is_away_one_joins_and_hears_when_it_is_back(url: str, servers: Servers) -> None:
     async with client(url) as backplane:
         await backplane.restored()

@@ -17,11 +17,14 @@ import pytest_asyncio
 from sqlalchemy import update
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
+from websockets import frames as wire
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from huleedu.cli import serve
 from huleedu.gateway import connection, live, store
+from huleedu.gateway.live import Socket
+from huleedu.platform.backplane import Hear
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import SystemClock
 from huleedu.platform.db import Tx
@@ -48,7 +51,7 @@ class Unruly(MemoryBackplane):
 
     @override
     @asynccontextmanager
-    async def subscribe(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[None]:
+    async def subscribe(self, channel: str, hear: Hear) -> AsyncIterator[None]:
         async with super().subscribe(channel, hear):
             deed, self.once_subscribed = self.once_subscribed, nothing
             await deed()
@@ -109,9 +112,12 @@ class Scene:
             await deed()
 
     def hears(self, teacher: Teacher, message: str) -> None:
-        """Have this teacher's only socket hear a message, before anything else can happen."""
-        (hear,) = self.backplane._subscribers[self.backplane.get_user_channel(teacher.user_id)]
-        hear(message)
+        """Have this teacher's sockets hear a message, before anything else can happen."""
+        self.backplane._deliver(self.backplane.get_user_channel(teacher.user_id), message)
+
+    def kept(self, teacher: Teacher) -> list[Socket]:
+        """Return this teacher's sockets as the gateway keeps them."""
+        return self.live._sockets[self.backplane.get_user_channel(teacher.user_id)]
 
     async def change(self, teacher: Teacher) -> None:
         """Make a batch and see that its view, and so its frame, has come."""
@@ -341,7 +347,7 @@ async def test_a_client_that_does_not_read_is_sent_away_and_loses_nothing(
         await hello(socket, before)
         await hello(brisk, before)
         sent = 0
-        sockets = scene.live._sockets[anna.user_id]
+        sockets = scene.kept(anna)
         while sockets[0].close_code is None:
             sent += 1
             message = notice(before, sent, "x" * 2**19)
@@ -356,7 +362,7 @@ async def at_rest(scene: Scene, teacher: Teacher) -> AsyncIterator[tuple[ClientC
     before = await scene.changed(teacher)
     async with scene.join(teacher) as socket:
         await hello(socket, before)
-        (kept,) = scene.live._sockets[teacher.user_id]
+        (kept,) = scene.kept(teacher)
         while not kept.at_rest:  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(0)
         yield socket, kept, before
@@ -396,7 +402,7 @@ async def test_what_cannot_be_written_at_once_is_not_written(scene: Scene, anna:
     async with scene.join(anna, max_size=None, max_queue=1) as slow, scene.join(anna) as leaving:
         await hello(slow)
         await hello(leaving)
-        to_slow, to_leaving = [kept.at_once for kept in scene.live._sockets[anna.user_id]]
+        to_slow, to_leaving = [kept.at_once for kept in scene.kept(anna)]
         while to_slow(connection.framed("x" * 2**19)):
             """Go on until its buffers are full."""
         assert to_leaving(connection.framed("x"))
@@ -405,13 +411,19 @@ async def test_what_cannot_be_written_at_once_is_not_written(scene: Scene, anna:
         slow.transport.abort()
 
 
+@pytest.mark.parametrize("length", [0, 125, 126, 2**16 - 1, 2**16])
+async def test_a_frame_has_the_bytes_that_the_library_gives_it(length: int) -> None:
+    text = "x" * length
+    assert connection.framed(text) == wire.Frame(wire.Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
 async def test_a_message_is_timed_once_for_all_sockets_that_get_it_together(scene: Scene, anna: Teacher) -> None:
     before = await scene.changed(anna)
     timed = partial(REGISTRY.get_sample_value, "huleedu_push_seconds_count")
     async with scene.join(anna) as one, scene.join(anna) as two:
         for socket in (one, two):
             await hello(socket, before)
-        while not all(kept.at_rest for kept in scene.live._sockets[anna.user_id]):  # noqa: ASYNC110 -- nobody tells
+        while not all(kept.at_rest for kept in scene.kept(anna)):  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(0)
         already = timed() or 0
         for further in (1, 2):
@@ -643,7 +655,7 @@ async def test_a_message_that_cannot_be_read_stops_nothing(scene: Scene, anna: T
 async def test_too_many_frames_close_with_4429(scene: Scene, anna: Teacher) -> None:
     async with scene.join(anna) as socket:
         await hello(socket)
-        counted = scene.live._sockets[anna.user_id][0]
+        counted = scene.kept(anna)[0]
         for _ in range(2):
             for _ in range(live.FRAMES - 1):
                 await socket.send('{"event":"pong"}')

@@ -5,13 +5,17 @@ Messages are hints; nothing rests on them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from limits.aio.storage import Storage
+
+Hear = Callable[[str, str], None]
+"""Is told the channel and a message; returns at once and raises nothing."""
 
 
 class Backplane(Protocol):
@@ -32,11 +36,12 @@ class Backplane(Protocol):
         Raises Unavailable when it cannot be sent.
         """
 
-    def subscribe(self, channel: str, hear: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-        """Call `hear` with each message, in order, while the block runs. It returns at once and raises nothing.
+    def subscribe(self, channel: str, hear: Hear) -> AbstractAsyncContextManager[None]:
+        """Call `hear` with each message, in order, while the block runs.
 
         The subscription is in force before the block is entered. While messages cannot come it is entered all the same:
-        `restored` tells when they can.
+        `restored` tells when they can. Who subscribes again with the same `hear` hears each message once all the same,
+        until the last block ends.
         """
 
     async def restored(self) -> None:

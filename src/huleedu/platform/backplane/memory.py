@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from limits.aio.storage import MemoryStorage, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
+
+    from huleedu.platform.backplane import Hear
 
 
 class MemoryBackplane:
@@ -22,7 +24,7 @@ class MemoryBackplane:
         self.counters: Storage = MemoryStorage()
         self._started = False
         self._restored = asyncio.Event()
-        self._subscribers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
+        self._subscribers: dict[str, Counter[Hear]] = defaultdict(Counter)
 
     async def start(self) -> None:
         """Begin to deliver."""
@@ -38,21 +40,21 @@ class MemoryBackplane:
         return int(self._deliver(channel, message))
 
     def _deliver(self, channel: str, message: str) -> bool:
-        subscribers = self._subscribers.get(channel, [])
+        subscribers = self._subscribers.get(channel, ())
         for hear in subscribers:
-            hear(message)
+            hear(channel, message)
         return bool(subscribers)
 
     @asynccontextmanager
-    async def subscribe(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[None]:
-        """Call `hear` with each message while the block runs."""
+    async def subscribe(self, channel: str, hear: Hear) -> AsyncIterator[None]:
+        """Call `hear` with the channel and each message while a block runs that was entered with it."""
         self._require_started()
         subscribers = self._subscribers[channel]
-        subscribers.append(hear)
+        subscribers[hear] += 1
         try:
             yield
         finally:
-            subscribers.remove(hear)
+            subscribers -= Counter([hear])
             if not subscribers:
                 del self._subscribers[channel]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from limits.aio.storage import RedisStorage
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,9 +29,11 @@ from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from redis.asyncio.connection import AbstractConnection
+
+    from huleedu.platform.backplane import Hear
 
 ANSWER_SECONDS = 1.0
 """Redis answers in less than a thousandth of this; what waits for it is a hint, and can do without."""
@@ -111,13 +114,13 @@ class RedisClient(MemoryBackplane):
 
     @override
     @asynccontextmanager
-    async def subscribe(self, channel: str, hear: Callable[[str], None]) -> AsyncIterator[None]:
+    async def subscribe(self, channel: str, hear: Hear) -> AsyncIterator[None]:
         async with super().subscribe(channel, hear):
             try:
                 await self._acknowledged(channel)
                 yield
             finally:
-                if len(self._subscribers[channel]) <= 1:
+                if self._subscribers[channel].total() <= 1:
                     self._in_force.pop(channel, None)
                     await self._say("UNSUBSCRIBE", [channel])
 
@@ -182,12 +185,22 @@ class RedisClient(MemoryBackplane):
             last = self._in_force[channels[-1]]
             await self._ask(channels)
             while not last.is_set():
-                self._take(await connection.read_response())
+                await self._take_all(connection)
         self._restored.set()
         while True:
-            self._take(await connection.read_response())
+            await self._take_all(connection)
 
-    def _take(self, said: tuple[str, str, Any]) -> None:
+    async def _take_all(self, connection: AbstractConnection) -> None:
+        """Take what has come, up to the last message; to ask redis-py for each costs more than to read them."""
+        parser: Any = connection._parser  # noqa: SLF001 -- it has no word for what has come already
+        said = await connection.read_response()
+        while said is not NOT_ENOUGH_DATA:
+            self._take(said)
+            said = parser._reader.gets()  # noqa: SLF001
+
+    def _take(self, said: tuple[str, str, Any] | RedisError) -> None:
+        if isinstance(said, RedisError):
+            raise said
         kind, channel, content = said
         if kind == "message":
             self._deliver(channel, content)
