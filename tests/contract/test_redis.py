@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from huleedu.gateway import rates
 from huleedu.gateway.rates import Rates
@@ -98,12 +99,14 @@ async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_an_error_takes_nothing_of_what_came_with_it_and_one_begins_anew(url: str) -> None:
+async def test_what_came_before_an_error_is_heard_and_one_begins_anew(url: str) -> None:
     async with client(url) as backplane, heard(backplane, "c") as messages:
         await backplane.restored()
         listening: Any = backplane._connection
         listening._reader.feed_data(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nfirst\r\n-ERR as it may be\r\n")
-        await backplane.restored()
+        with capture_logs() as logs:
+            await backplane.restored()
+        assert [one["cause"] for one in logs if one["event"] == "backplane.lost"] == ["ResponseError as it may be"]
         await backplane.publish("c", "second")
         assert [await messages.get() for _ in range(2)] == ["first", "second"]
 

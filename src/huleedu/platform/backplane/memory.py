@@ -54,7 +54,7 @@ class MemoryBackplane:
         try:
             yield
         finally:
-            subscribers -= Counter([hear])
+            subscribers -= Counter([hear])  # in place, and without those who are down to none
             if not subscribers:
                 del self._subscribers[channel]
 

@@ -191,7 +191,7 @@ class RedisClient(MemoryBackplane):
             await self._take_all(connection)
 
     async def _take_all(self, connection: AbstractConnection) -> None:
-        """Take what has come, up to the last message; to ask redis-py for each costs more than to read them."""
+        """Take what has come, up to the last message; awaiting redis-py for each costs more than reading them."""
         parser: Any = connection._parser  # noqa: SLF001 -- it has no word for what has come already
         said = await connection.read_response()
         while said is not NOT_ENOUGH_DATA:
