@@ -40,7 +40,6 @@ TEACHERS, SOCKETS, FRAMES, ROUNDS = 1_000, 2, 36, 3
 RATES = 2_000, 5_000  # notices in a second, each for both of a teacher's sockets
 APART_S = 0.05  # between two portions; the aggregator tells what a transaction brought, which is 0.1 s when it is busy
 BEAT = 20  # seconds, of a connection's heart: what is measured takes as long, or it would hold a beat more or less
-WELCOME = '{"event":"welcome","cursor":"1:0"}'
 DATA = {
     "essay_id": "01a213e8-b832-732b-b414-5d3910fef3aa",
     "file_name": "A pupil's essay.docx",
@@ -48,13 +47,6 @@ DATA = {
     "error": None,
     "metrics": {"spellcheck": {"words": 350.0, "misspelled": 9.0, "per_100_words": 2.6}},
 }
-
-
-async def met(websocket: WebSocket) -> str:
-    """Take a client's connection and its first frame, and return the channel that is its own."""
-    await websocket.accept()
-    await websocket.receive_text()
-    return f"ws:{websocket.headers['authorization'].removeprefix('Bearer ')}"
 
 
 def usually(url: str) -> FastAPI:
@@ -66,11 +58,12 @@ def usually(url: str) -> FastAPI:
 
     @app.websocket("/ws")
     async def ws(websocket: WebSocket) -> None:
-        channel = await met(websocket)
+        await websocket.accept()
+        await websocket.receive_text()
         async with Redis.from_url(url, decode_responses=True) as own, own.pubsub() as heard:
-            await heard.subscribe(channel)
+            await heard.subscribe(f"ws:{websocket.headers['authorization'].removeprefix('Bearer ')}")
             await heard.get_message(timeout=None)
-            await websocket.send_text(WELCOME)
+            await websocket.send_text('{"event":"welcome","cursor":"1:0"}')
             async for message in heard.listen():
                 await websocket.send_text(message["data"])
 
