@@ -135,7 +135,7 @@ async def test_what_comes_late_of_an_earlier_epoch_is_not_heard(scene: Scene) ->
         epoch, _, seq = before.partition(":")
         late = {"epoch": epoch, "seq": int(seq) + 1, "at": "2026-01-01T00:00:00Z"}
         await scene.house.platform.backplane.publish_user_notification(scene.anna.user_id, late)
-        for socket in scene.live._sockets[f"ws:{scene.anna.user_id}"]:
+        for socket in scene.live._sockets[scene.live._backplane.get_user_channel(scene.anna.user_id)]:
             socket.put(live.Waiting((int(epoch), 99)))
         assert await client.hears() == {"event": "ping", "cursor": now}
         await scene.changed()
