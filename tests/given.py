@@ -36,9 +36,14 @@ def described(frame: dict[str, Any]) -> dict[str, Any]:
 @asynccontextmanager
 async def heard(backplane: Backplane, channel: str) -> AsyncIterator[asyncio.Queue[str]]:
     """Keep what is published on the channel while the block runs."""
-    messages: asyncio.Queue[str] = asyncio.Queue()
-    async with backplane.subscribe(channel, lambda _channel, message: messages.put_nowait(message)):
-        yield messages
+    kept: asyncio.Queue[str] = asyncio.Queue()
+
+    def hear(_channel: str, messages: list[str]) -> None:
+        for message in messages:
+            kept.put_nowait(message)
+
+    async with backplane.subscribe(channel, hear):
+        yield kept
 
 
 class Stuck(BaseException):

@@ -1,8 +1,9 @@
 """CPU for each frame that comes through Redis, with a thousand teachers who have two sockets each.
 
-It is the server's and Redis's together, less what both need in the same time while nothing is said. The baseline is a
-server as is usually written, of a dozen lines, which has a connection to Redis for each socket and passes on what it
-hears, with all libraries as they come but without compression, as ours. They take turns, as machines have moods.
+What is said is what the aggregator says of an essay that has come further: of it, and then of its class. It is the
+server's and Redis's CPU together, less what both need in the same time while nothing is said. The baseline is a server
+as is usually written, of a dozen lines, which has a connection to Redis for each socket and passes on what it hears,
+with all libraries as they come but without compression, as ours. They take turns, as machines have moods.
 """
 
 import asyncio
@@ -26,10 +27,14 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from huleedu.cli import serve
+from huleedu.contracts.batch import BatchClientStatus, BatchStatus, EssayCounts, PipelineState, PipelineStateDetail
+from huleedu.contracts.essay import EssayStatus, EssayView
 from huleedu.contracts.notice import FeedEvent, FeedItem
+from huleedu.contracts.phase import PhaseName, PipelineExecutionStatus
 from huleedu.platform.app import connect
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.clock import SystemClock
+from huleedu.platform.context import new_id
 from huleedu.platform.installation import opened
 from huleedu.platform.settings import Settings
 from huleedu.services import build_all
@@ -37,16 +42,24 @@ from tests.servers import servers_of_ones_own
 from tests.system.house import House
 
 TEACHERS, SOCKETS, FRAMES, ROUNDS = 1_000, 2, 36, 3
+STEP = 2  # notices of one teacher together: the aggregator never says less of an essay
 RATES = 2_000, 5_000  # notices in a second, each for both of a teacher's sockets
 APART_S = 0.05  # between two portions; the aggregator tells what a transaction brought, which is 0.1 s when it is busy
 BEAT = 20  # seconds, of a connection's heart: what is measured takes as long, or it would hold a beat more or less
-DATA = {
-    "essay_id": "01a213e8-b832-732b-b414-5d3910fef3aa",
-    "file_name": "A pupil's essay.docx",
-    "status": "processing",
-    "error": None,
-    "metrics": {"spellcheck": {"words": 350.0, "misspelled": 9.0, "per_100_words": 2.6}},
-}
+NOW = SystemClock().now()
+TRACE = "00-a86992c515bb0779f6165ba5836e4bf1-e8c352f8a15f4975-01"
+ESSAY = EssayView(
+    essay_id=str(new_id()),
+    file_name="A pupil's essay.docx",
+    status=EssayStatus.PROCESSING,
+    metrics={PhaseName.SPELLCHECK: {"word_count": 350.0, "total_corrections": 25.0, "correction_density": 7.14}},
+)
+IN_WORK = PipelineStateDetail(
+    status=PipelineExecutionStatus.IN_PROGRESS,
+    essay_counts=EssayCounts(total=30, pending_dispatch_or_processing=20, successful=10),
+    started_at=NOW,
+    progress_percentage=33.3,
+)
 
 
 def usually(url: str) -> FastAPI:
@@ -93,27 +106,43 @@ async def enrolled(directory: Path) -> list[Client]:
 async def publish(backplane: RedisClient, clients: Sequence[Client], rate: int, numbers: Iterator[int]) -> None:
     """Tell each teacher as many things, at an even pace."""
     users = [client.user_id for client in clients[::SOCKETS]]
-    together, due = int(rate * APART_S), time.perf_counter()
-    for seq in itertools.islice(numbers, FRAMES):
+    together, due = int(rate * APART_S) // STEP, time.perf_counter()
+    for seq in itertools.islice(numbers, 0, FRAMES, STEP):
         for first in range(0, TEACHERS, together):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             due += APART_S
-            notices = [(user, notice(user, seq)) for user in users[first : first + together]]
+            portion = users[first : first + together]
+            notices = [(user, item.model_dump_json()) for user in portion for item in step(user, seq)]
             await backplane.publish_user_notifications(notices)
 
 
-def notice(user: str, seq: int) -> str:
-    """Return what is said of an essay of this teacher's class."""
-    item = FeedItem(
-        event=FeedEvent.ESSAY_UPDATED,
-        seq=seq,
-        epoch="1",
-        batch_id=user,
+def step(batch_id: str, seq: int) -> list[FeedItem]:
+    """Return what the aggregator says of an essay that has come further: of it, then of its class."""
+    state = PipelineState(
+        batch_id=batch_id,
         version=seq,
-        data=DATA,
-        at=SystemClock().now(),
+        run_id=ESSAY.essay_id,
+        status=BatchClientStatus.PROCESSING,
+        requested_pipelines=(PhaseName.SPELLCHECK, PhaseName.NLP),
+        phases=dict.fromkeys((PhaseName.SPELLCHECK, PhaseName.NLP), IN_WORK),
+        last_updated=NOW,
     )
-    return item.model_dump_json()
+    batch = BatchStatus(
+        batch_id=batch_id,
+        title="A class",
+        status=BatchClientStatus.PROCESSING,
+        pipeline_state=state,
+        essays=30,
+        version=seq,
+        live_cursor=f"1:{seq + 1}",
+        created_at=NOW,
+        last_updated=NOW,
+    )
+    entry = partial(FeedItem, epoch="1", batch_id=batch_id, version=seq, at=SystemClock().now(), traceparent=TRACE)
+    return [
+        entry(event=FeedEvent.ESSAY_UPDATED, seq=seq, data=ESSAY.model_dump(mode="json")),
+        entry(event=FeedEvent.BATCH_UPDATED, seq=seq + 1, data=batch.model_dump(mode="json")),
+    ]
 
 
 async def cpu(process: psutil.Process, redis: Redis) -> float:

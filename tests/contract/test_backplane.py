@@ -51,18 +51,18 @@ async def test_a_subscription_is_in_force_before_its_block_is_entered_and_over_a
 
 
 async def test_who_subscribes_again_hears_once_and_until_the_last_block_ends(backplane: Backplane) -> None:
-    messages: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    messages: asyncio.Queue[tuple[str, list[str]]] = asyncio.Queue()
 
-    def hear(channel: str, message: str) -> None:
-        messages.put_nowait((channel, message))
+    def hear(channel: str, together: list[str]) -> None:
+        messages.put_nowait((channel, together))
 
     async with backplane.subscribe("ws:ann", hear):
         async with backplane.subscribe("ws:ann", hear), backplane.subscribe("ws:bob", hear):
             await backplane.publish_user_notifications([("ann", "1"), ("bob", "2")])
-            assert [await messages.get() for _ in range(2)] == [("ws:ann", "1"), ("ws:bob", "2")]
+            assert [await messages.get() for _ in range(2)] == [("ws:ann", ["1"]), ("ws:bob", ["2"])]
         await over(backplane, "ws:bob")
         assert await backplane.publish("ws:ann", "3") == 1
-        assert await messages.get() == ("ws:ann", "3")
+        assert await messages.get() == ("ws:ann", ["3"])
     await over(backplane, "ws:ann")
     assert messages.empty()
 

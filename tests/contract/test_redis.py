@@ -99,16 +99,23 @@ async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_what_came_before_an_error_is_heard_and_one_begins_anew(url: str) -> None:
-    async with client(url) as backplane, heard(backplane, "c") as messages:
+async def test_what_came_before_an_error_is_heard_together_and_one_begins_anew(url: str) -> None:
+    told: list[tuple[str, list[str]]] = []
+
+    def hear(channel: str, messages: list[str]) -> None:
+        told.append((channel, messages))
+
+    async with client(url) as backplane, backplane.subscribe("c", hear), heard(backplane, "d") as messages:
         await backplane.restored()
         listening: Any = backplane._connection
-        listening._reader.feed_data(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nfirst\r\n-ERR as it may be\r\n")
+        said = [b"*3\r\n$7\r\nmessage\r\n$1\r\n%b\r\n$1\r\n%d\r\n" % (b"cdc"[at : at + 1], at) for at in range(3)]
+        listening._reader.feed_data(b"".join(said) + b"-ERR as it may be\r\n")
         with capture_logs() as logs:
             await backplane.restored()
         assert [one["cause"] for one in logs if one["event"] == "backplane.lost"] == ["ResponseError as it may be"]
-        await backplane.publish("c", "second")
-        assert [await messages.get() for _ in range(2)] == ["first", "second"]
+        await backplane.publish("d", "3")
+        assert [await messages.get() for _ in range(2)] == ["1", "3"]
+    assert told == [("c", ["0", "2"])]
 
 
 async def test_while_the_server_is_away_one_joins_and_hears_when_it_is_back(url: str, servers: Servers) -> None:

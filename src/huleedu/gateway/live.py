@@ -8,12 +8,12 @@ buffers, the subscription is in force, the feed is read after the client's curso
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import anyio
@@ -69,15 +69,11 @@ _read = msgspec.json.Decoder(Item).decode
 
 
 class Waiting(NamedTuple):
-    """A message on its way: its place in the feed, and the one before it; or the head only.
-
-    `wire` is the frame as its bytes go over the wire.
-    """
+    """A message on its way: its place in the feed, and the one before it; or the head only."""
 
     place: Place
     after: Place | None = None
     frame: str = ""
-    wire: bytes = b""
     item: Item | None = None
 
 
@@ -90,7 +86,7 @@ def _waiting(message: str) -> Waiting | None:
     try:
         item = _read(message)
         epoch = int(item.epoch)
-        return Waiting((epoch, item.seq), (epoch, item.seq - 1), message, framed(message), item)
+        return Waiting((epoch, item.seq), (epoch, item.seq - 1), message, item)
     except (ValueError, RecursionError):  # brackets without end
         return None
 
@@ -141,11 +137,14 @@ class Socket:
                 self.waiting.get_nowait()
             self.waiting.put_nowait(None)
 
-    def write(self, message: Waiting) -> bool:
-        """Write a message at once if it is the next one and nothing is before it; return whether it was written."""
-        written = self.at_rest and message.after == self.place and self.at_once(message.wire)
+    def write(self, messages: Sequence[Waiting], wire: bytes) -> bool:
+        """Write messages at once if they are the next ones and nothing is before them; return whether they were.
+
+        `wire` is their frames as their bytes go over the wire.
+        """
+        written = self.at_rest and messages[0].after == self.place and self.at_once(wire)
         if written:
-            self.place = message.place
+            self.place = messages[-1].place
         return written
 
     async def send(self, frame: str | dict[str, Any]) -> None:
@@ -244,7 +243,7 @@ class Live:
 
     def close_all(self) -> None:
         """Ask every client to come again, not all at once: this process is going down."""
-        for place, socket in enumerate(itertools.chain.from_iterable(self._sockets.values())):
+        for place, socket in enumerate(chain.from_iterable(self._sockets.values())):
             socket.after_ms = place * APART_MS
             socket.end(GOING_DOWN)
 
@@ -265,23 +264,25 @@ class Live:
             if not mine:
                 self._sockets.pop(channel, None)
 
-    def _hear(self, channel: str, message: str) -> None:
-        """Take what was published for a teacher: a message of her feed, or that a credential of hers has ended."""
-        waiting = _waiting(message)
+    def _hear(self, channel: str, messages: list[str]) -> None:
+        """Take what was published for a teacher: messages of her feed, or that a credential of hers has ended."""
         sockets = self._sockets.get(channel, [])
-        if waiting is None:
+        waiting = [found for message in messages if (found := _waiting(message))]
+        if len(waiting) < len(messages):
             for socket in sockets:
                 socket.doubtful = True
                 socket.put(Waiting(socket.place))
-            return
-        traced, written = collecting(), False
+        at_once = not collecting() and all(two.after == one.place for one, two in pairwise(waiting))
+        wire = b"".join(framed(message.frame) for message in waiting)  # together they cost the kernel as much as one
+        written = False
         for socket in sockets:
-            if not traced and socket.write(waiting):
+            if at_once and socket.write(waiting, wire):
                 written = True
             else:
-                socket.put(waiting)
+                for message in waiting:
+                    socket.put(message)
         if written:
-            self._pushed(waiting)
+            self._pushed(waiting[0])
 
     async def _run(self, socket: Socket, cursor: str | None, tasks: TaskGroup) -> None:
         """Send what is to be sent, then the closing, and end these tasks.
@@ -336,7 +337,7 @@ class Live:
         self._pushed(message)
 
     def _pushed(self, message: Waiting) -> None:
-        """Have it timed at the end of this turn, with what else is told in it: each by itself costs twice as much."""
+        """Have it timed at the end of this turn, with what else is told in it; each by itself costs twice as much."""
         if message.item:
             if not self._told:
                 asyncio.get_running_loop().call_soon(self._time)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from limits.aio.storage import Storage
 
-Hear = Callable[[str, str], None]
-"""Is told the channel and a message; returns at once and raises nothing."""
+Hear = Callable[[str, list[str]], None]
+"""Is told the channel and what came there together, in order; returns at once and raises nothing."""
 
 
 class Backplane(Protocol):
@@ -37,7 +37,7 @@ class Backplane(Protocol):
         """
 
     def subscribe(self, channel: str, hear: Hear) -> AbstractAsyncContextManager[None]:
-        """Call `hear` with each message, in order, while the block runs.
+        """Call `hear` with each message once, in order, while the block runs: with those together that came together.
 
         The subscription is in force before the block is entered. While messages cannot come it is entered all the same:
         `restored` tells when they can. Who subscribes again with the same `hear` hears each message once all the same,

@@ -37,17 +37,17 @@ class MemoryBackplane:
     async def publish(self, channel: str, message: str) -> int:
         """Send a message to all subscribers of the channel; return whether there are any, this being one process."""
         self._require_started()
-        return int(self._deliver(channel, message))
+        return int(self._deliver(channel, [message]))
 
-    def _deliver(self, channel: str, message: str) -> bool:
+    def _deliver(self, channel: str, messages: list[str]) -> bool:
         subscribers = self._subscribers.get(channel, ())
         for hear in subscribers:
-            hear(channel, message)
+            hear(channel, messages)
         return bool(subscribers)
 
     @asynccontextmanager
     async def subscribe(self, channel: str, hear: Hear) -> AsyncIterator[None]:
-        """Call `hear` with the channel and each message while a block runs that was entered with it."""
+        """Call `hear` with the channel and its messages while a block runs that was entered with it."""
         self._require_started()
         subscribers = self._subscribers[channel]
         subscribers[hear] += 1
@@ -72,9 +72,13 @@ class MemoryBackplane:
         return await self.publish(self.get_user_channel(user_id), json.dumps(notification))
 
     async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
-        """Send many notifications, in this order."""
+        """Send many notifications, each user's together."""
+        self._require_started()
+        together = defaultdict[str, list[str]](list)
         for user_id, notification in notifications:
-            await self.publish(self.get_user_channel(user_id), notification)
+            together[self.get_user_channel(user_id)].append(notification)
+        for channel, messages in together.items():
+            self._deliver(channel, messages)
 
     def _require_started(self) -> None:
         if not self._started:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -193,16 +193,16 @@ class RedisClient(MemoryBackplane):
     async def _take_all(self, connection: AbstractConnection) -> None:
         """Take what has come, up to the last message; awaiting redis-py for each costs more than reading them."""
         parser: Any = connection._parser  # noqa: SLF001 -- it has no word for what has come already
+        together = defaultdict[str, list[str]](list)
         said = await connection.read_response()
-        while said is not NOT_ENOUGH_DATA:
-            self._take(said)
+        while said is not NOT_ENOUGH_DATA and not isinstance(said, RedisError):
+            kind, channel, content = said
+            if kind == "message":
+                together[channel].append(content)
+            elif kind == "subscribe":
+                self._unanswered.popleft().set()
             said = parser._reader.gets()  # noqa: SLF001
-
-    def _take(self, said: tuple[str, str, Any] | RedisError) -> None:
+        for channel, messages in together.items():
+            self._deliver(channel, messages)
         if isinstance(said, RedisError):
             raise said
-        kind, channel, content = said
-        if kind == "message":
-            self._deliver(channel, content)
-        elif kind == "subscribe":
-            self._unanswered.popleft().set()
