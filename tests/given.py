@@ -1,7 +1,7 @@
 """What tests are given: a whole platform in a directory of its own, and time that passes when somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -38,7 +38,7 @@ async def heard(backplane: Backplane, channel: str) -> AsyncIterator[asyncio.Que
     """Keep what is published on the channel while the block runs."""
     kept: asyncio.Queue[str] = asyncio.Queue()
 
-    def hear(_channel: str, messages: list[str]) -> None:
+    def hear(_channel: str, messages: Sequence[str]) -> None:
         for message in messages:
             kept.put_nowait(message)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from limits import RateLimitItemPerMinute
@@ -53,13 +53,13 @@ async def test_a_subscription_is_in_force_before_its_block_is_entered_and_over_a
 async def test_who_subscribes_again_hears_once_and_until_the_last_block_ends(backplane: Backplane) -> None:
     messages: asyncio.Queue[tuple[str, list[str]]] = asyncio.Queue()
 
-    def hear(channel: str, together: list[str]) -> None:
-        messages.put_nowait((channel, together))
+    def hear(channel: str, together: Sequence[str]) -> None:
+        messages.put_nowait((channel, list(together)))
 
     async with backplane.subscribe("ws:ann", hear):
         async with backplane.subscribe("ws:ann", hear), backplane.subscribe("ws:bob", hear):
-            await backplane.publish_user_notifications([("ann", "1"), ("bob", "2")])
-            assert [await messages.get() for _ in range(2)] == [("ws:ann", ["1"]), ("ws:bob", ["2"])]
+            await backplane.publish_user_notifications([("ann", "1"), ("bob", "2"), ("ann", "1")])
+            assert [await messages.get() for _ in range(2)] == [("ws:ann", ["1", "1"]), ("ws:bob", ["2"])]
         await over(backplane, "ws:bob")
         assert await backplane.publish("ws:ann", "3") == 1
         assert await messages.get() == ("ws:ann", ["3"])
@@ -86,7 +86,8 @@ async def test_many_notifications_come_each_to_its_user_and_in_their_order(backp
 
 async def test_one_that_is_not_running_says_which(stopped: Backplane) -> None:
     for _ in range(2):
-        for use in (stopped.publish("c", "m"), stopped.publish_user_notification("u", {}), enter(stopped)):
+        told = stopped.publish_user_notification("u", {}), stopped.publish_user_notifications([("u", "")])
+        for use in (stopped.publish("c", "m"), *told, enter(stopped)):
             with pytest.raises(RuntimeError, match="'gateway-7' is not running"):
                 await use
         await stopped.start()

@@ -99,20 +99,29 @@ async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_what_came_before_an_error_is_heard_together_and_one_begins_anew(url: str) -> None:
-    told: list[tuple[str, list[str]]] = []
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (b"-ERR as it may be\r\n", "ResponseError as it may be"),
+        (b"!nonsense\r\n", 'InvalidResponse Protocol error, got "!" as reply type byte'),
+    ],
+)
+async def test_what_came_before_an_error_is_heard_together_and_one_begins_anew(
+    url: str, error: bytes, cause: str
+) -> None:
+    told: list[tuple[str, Sequence[str]]] = []
 
-    def hear(channel: str, messages: list[str]) -> None:
+    def hear(channel: str, messages: Sequence[str]) -> None:
         told.append((channel, messages))
 
     async with client(url) as backplane, backplane.subscribe("c", hear), heard(backplane, "d") as messages:
         await backplane.restored()
         listening: Any = backplane._connection
         said = [b"*3\r\n$7\r\nmessage\r\n$1\r\n%b\r\n$1\r\n%d\r\n" % (b"cdc"[at : at + 1], at) for at in range(3)]
-        listening._reader.feed_data(b"".join(said) + b"-ERR as it may be\r\n")
+        listening._reader.feed_data(b"".join(said) + error)
         with capture_logs() as logs:
             await backplane.restored()
-        assert [one["cause"] for one in logs if one["event"] == "backplane.lost"] == ["ResponseError as it may be"]
+        assert [one["cause"] for one in logs if one["event"] == "backplane.lost"] == [cause]
         await backplane.publish("d", "3")
         assert [await messages.get() for _ in range(2)] == ["1", "3"]
     assert told == [("c", ["0", "2"])]

@@ -1,4 +1,4 @@
-"""A page's connection as our server keeps it, with what ASGI has no word for: a frame written now, or not at all."""
+"""A page's connection as our server keeps it, with what ASGI has no word for: frames written now, or not at all."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Connection(WebSocketsSansIOProtocol):
         finally:
             del extensions[EXTENSION]  # or the connection would hold itself until the garbage collector comes
 
-    def write(self, frame: bytes) -> bool:
-        """Write a whole frame if the client is there and keeps up; return whether it was written."""
+    def write(self, frames: bytes) -> bool:
+        """Write whole frames if the client is there and keeps up; return whether it was written."""
         free = self.writable.is_set() and not (self.close_sent or self.transport.is_closing())
         if free:
-            self.transport.write(frame)
+            self.transport.write(frames)
         return free
 
 
@@ -57,6 +57,6 @@ def framed(text: str) -> bytes:
 
 
 def writing(scope: Scope) -> Write:
-    """Return what writes a frame at once to this connection; to another server's, it never does."""
+    """Return what writes frames at once to this connection; to another server's, it never does."""
     write: Write = (scope.get("extensions") or {}).get(EXTENSION, {}).get("write", lambda _: False)
     return write

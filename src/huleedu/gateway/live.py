@@ -264,7 +264,7 @@ class Live:
             if not mine:
                 self._sockets.pop(channel, None)
 
-    def _hear(self, channel: str, messages: list[str]) -> None:
+    def _hear(self, channel: str, messages: Sequence[str]) -> None:
         """Take what was published for a teacher: messages of her feed, or that a credential of hers has ended."""
         sockets = self._sockets.get(channel, [])
         waiting = [found for message in messages if (found := _waiting(message))]
@@ -273,10 +273,10 @@ class Live:
                 socket.doubtful = True
                 socket.put(Waiting(socket.place))
         at_once = not collecting() and all(two.after == one.place for one, two in pairwise(waiting))
-        wire = b"".join(framed(message.frame) for message in waiting)  # together they cost the kernel as much as one
+        wire = b"".join(framed(message.frame) for message in waiting) if at_once else b""
         written = False
         for socket in sockets:
-            if at_once and socket.write(waiting, wire):
+            if wire and socket.write(waiting, wire):  # together they cost the kernel as much as one
                 written = True
             else:
                 for message in waiting:

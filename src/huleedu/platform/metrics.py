@@ -59,7 +59,7 @@ HANDLER_SECONDS = Histogram(
 )
 PUSH_SECONDS = Histogram(
     "huleedu_push_seconds",
-    "Time from a view's transaction to the frame that tells a page; once, by the oldest, for what is told in one go.",
+    "Time from a view's transaction to the frame that tells a page; what is told in one go counts once, its oldest.",
     registry=REGISTRY,
     buckets=QUICK,
 )

@@ -5,17 +5,16 @@ Messages are hints; nothing rests on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from limits.aio.storage import Storage
 
-Hear = Callable[[str, list[str]], None]
-"""Is told the channel and what came there together, in order; returns at once and raises nothing."""
+Hear = Callable[[str, Sequence[str]], None]
+"""Is told the channel and the messages that came there together; returns at once and raises nothing."""
 
 
 class Backplane(Protocol):
@@ -37,7 +36,7 @@ class Backplane(Protocol):
         """
 
     def subscribe(self, channel: str, hear: Hear) -> AbstractAsyncContextManager[None]:
-        """Call `hear` with each message once, in order, while the block runs: with those together that came together.
+        """Call `hear` with the channel's messages while the block runs: each once, in order, together if they came so.
 
         The subscription is in force before the block is entered. While messages cannot come it is entered all the same:
         `restored` tells when they can. Who subscribes again with the same `hear` hears each message once all the same,
@@ -54,4 +53,4 @@ class Backplane(Protocol):
         """Send a notification, as JSON, to one user's channel; return how many processes received it."""
 
     async def publish_user_notifications(self, notifications: Sequence[tuple[str, str]]) -> None:
-        """Send many notifications that are JSON, each to its user, in order; after one that cannot be sent, no more."""
+        """Send many notifications that are JSON, each user's in order; after one that cannot be sent, no more."""

@@ -39,7 +39,7 @@ class MemoryBackplane:
         self._require_started()
         return int(self._deliver(channel, [message]))
 
-    def _deliver(self, channel: str, messages: list[str]) -> bool:
+    def _deliver(self, channel: str, messages: Sequence[str]) -> bool:
         subscribers = self._subscribers.get(channel, ())
         for hear in subscribers:
             hear(channel, messages)

@@ -195,14 +195,16 @@ class RedisClient(MemoryBackplane):
         parser: Any = connection._parser  # noqa: SLF001 -- it has no word for what has come already
         together = defaultdict[str, list[str]](list)
         said = await connection.read_response()
-        while said is not NOT_ENOUGH_DATA and not isinstance(said, RedisError):
-            kind, channel, content = said
-            if kind == "message":
-                together[channel].append(content)
-            elif kind == "subscribe":
-                self._unanswered.popleft().set()
-            said = parser._reader.gets()  # noqa: SLF001
-        for channel, messages in together.items():
-            self._deliver(channel, messages)
-        if isinstance(said, RedisError):
-            raise said
+        try:
+            while said is not NOT_ENOUGH_DATA:
+                if isinstance(said, RedisError):
+                    raise said
+                kind, channel, content = said
+                if kind == "message":
+                    together[channel].append(content)
+                elif kind == "subscribe":
+                    self._unanswered.popleft().set()
+                said = parser._reader.gets()  # noqa: SLF001
+        finally:  # what came before an error has come
+            for channel, messages in together.items():
+                self._deliver(channel, messages)
