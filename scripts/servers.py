@@ -402,6 +402,7 @@ def main() -> None:
     unknown = set(given.names) - set(SERVERS)
     if unknown:
         words.error(f"there is no server {', '.join(sorted(unknown))}: there are {', '.join(SERVERS)}")
+    program("ps", "apt-get install procps")  # by which a process is known again
     for name in given.names or SERVERS:
         server = SERVERS[name](given.dir.resolve())
         if given.what == "up":

@@ -1,6 +1,7 @@
 """What `scripts/servers` and those who start servers by it promise beyond the servers themselves."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,16 @@ def test_a_benchmark_that_is_told_to_end_leaves_no_server() -> None:
         finally:
             process.kill()
     assert not answers(port, b"PING\r\n")
+
+
+@pytest.mark.parametrize(("there", "package"), [([], "procps"), (["ps"], "redis-server")])
+def test_a_program_that_is_missing_is_a_failure_that_says_how_to_get_it(
+    tmp_path: Path, there: list[str], package: str
+) -> None:
+    for name in there:
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    script = str(Path(__file__).parents[2] / "scripts" / "servers.py")
+    command = [sys.executable, script, "up", "redis", "--dir", str(tmp_path)]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert f"apt-get install {package}" in done.stderr

@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from huleedu.cli import assess
 from huleedu.gateway import store
 from huleedu.platform.db import Tx
+from huleedu.platform.errors import Unavailable
 from huleedu.platform.installation import CONTROL, locked
 from huleedu.platform.log.delivery import describe
 from tests.system.house import House, Teacher, essay, inhabited
@@ -96,6 +97,15 @@ async def test_ready_means_every_service_and_says_which_is_missing(house: House)
     lost.connect(house.apps["phases"])
     told = found.json()["detail"]
     assert (found.status_code, "phases" in told, "files" in told) == (503, True, False)
+
+
+async def test_ready_means_the_database_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(_read: object) -> None:
+        raise Unavailable("The database does not answer.")
+
+    monkeypatch.setattr(house.platform.db, "read", away)
+    found = await house.http().get("/readyz")
+    assert (found.status_code, "database" in found.json()["detail"]) == (503, True)
 
 
 async def test_what_is_kept_is_for_this_user_only_and_a_killed_server_is_forgotten(tmp_path: Path) -> None:
