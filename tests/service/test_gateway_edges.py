@@ -21,6 +21,7 @@ from huleedu.platform.db import Tx
 from huleedu.platform.errors import Unavailable
 from huleedu.platform.installation import CONTROL, locked
 from huleedu.platform.log.delivery import describe
+from huleedu.platform.metrics import REGISTRY
 from tests.system.house import House, Teacher, essay, inhabited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -146,3 +147,13 @@ async def test_a_file_may_be_called_anything() -> None:
     written = terminal.getvalue()
     assert all(name in written for name in ("[/b].txt", "[red]x.txt", " [2Jx.txt", "[/c]", "refused: [/d]"))
     assert "\x1b[2J" not in written
+
+
+async def test_what_strangers_make_up_is_no_label_of_a_metric(house: House) -> None:
+    for method, path in (("BREW", "/readyz"), ("GET", "/v1/made-up"), ("BREW", "/made-up")):
+        await house.http().request(method, path)
+    counted = "".join(str(one.labels) for family in REGISTRY.collect() for one in family.samples)
+    assert "made-up" not in counted
+    assert "BREW" not in counted
+    labels = {"service": "gateway", "method": "other", "route": "none", "status": "4xx"}
+    assert REGISTRY.get_sample_value("huleedu_http_request_seconds_count", labels)
