@@ -78,6 +78,10 @@ async def not_migrated(engine: Engine) -> None:
     await execute(engine["database_url"], "DELETE FROM alembic_version WHERE version_num LIKE 'files%'")
 
 
+async def lost_tables(engine: Engine) -> None:
+    await execute(engine["database_url"], "DROP TABLE essay CASCADE", "DROP TABLE feed")
+
+
 async def no_rights(engine: Engine) -> None:
     role, database = f"r{uuid4().hex}", engine["database_url"]
     await execute(
@@ -168,6 +172,7 @@ async def test_a_sound_engine(engine: Engine) -> None:
         (wrong_mode, "PostgreSQL", "HULEEDU_DATABASE_URL names: `sslmode` parameter must be one of"),
         (no_database, "PostgreSQL", '_of_another" does not exist'),
         (not_migrated, "PostgreSQL", "run `huleedu migrate`"),
+        (lost_tables, "PostgreSQL", "Tables are missing: essay, feed. Restore"),
         (no_rights, "PostgreSQL", "may not use essay: grant it"),
         (no_log, "PostgreSQL", "set HULEEDU_LOG_URL"),
         (missing_topic, "Kafka", f"{MESSAGES[0].topic}. Run `huleedu migrate`"),

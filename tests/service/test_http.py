@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unavailable
-from huleedu.platform.http import FAILURES, Peer, internal_app
+from huleedu.platform.http import FAILURES, Peer, Refused, internal_app
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
@@ -52,17 +52,18 @@ async def test_only_what_passes_by_itself_is_asked_again(status: int) -> None:
     with pytest.raises(Problem) as raised:
         await asking(answer).ask("GET", "/internal/v1/things/x")
     passes = status in {429, 502, 503, 504}
-    assert (type(raised.value), asked) == ((Unavailable, 3) if passes else (Problem, 1))
+    stays = Refused if status == 401 else Problem
+    assert (type(raised.value), asked) == ((Unavailable, 3) if passes else (stays, 1))
 
 
 async def test_a_service_that_breaks_or_knows_us_not_is_no_reason_to_wait() -> None:
     async def broken() -> None:
         raise ValueError
 
-    for peer in (asking(broken), asking(broken, key="another key")):
+    for peer, kind in ((asking(broken), Problem), (asking(broken, key="another key"), Refused)):
         with pytest.raises(Problem) as raised:
             await peer.ask("GET", "/internal/v1/things/x")
-        assert type(raised.value) is Problem
+        assert type(raised.value) is kind
 
 
 async def test_what_a_service_refuses_is_refused_in_its_words() -> None:

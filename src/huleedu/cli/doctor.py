@@ -11,7 +11,8 @@ from huleedu import __version__
 from huleedu.cli.admin import installation
 from huleedu.cli.assess import counted
 from huleedu.platform import telemetry
-from huleedu.platform.errors import Problem, Usage
+from huleedu.platform.errors import Problem, Unavailable, Usage
+from huleedu.platform.http import Refused
 from huleedu.platform.installation import DATABASE, examine
 from huleedu.platform.settings import unread
 from huleedu.services import ROSTER
@@ -47,7 +48,7 @@ async def diagnose(settings: Settings) -> list[Check]:
     servers = [name for name in SERVERS if getattr(settings, name)]
     checks = [
         Check("huleedu", sound=True, found=f"{__version__} on Python {machine.python_version()}"),
-        await _check("settings", _settings(servers)),
+        await _check("settings", _settings(settings, servers)),
         *[await _check(SERVERS[name], examine(settings, name)) for name in servers],
     ]
     if not settings.database_url:
@@ -59,7 +60,7 @@ async def diagnose(settings: Settings) -> list[Check]:
         return checks
     try:
         async with installation(settings) as ask_service:
-            checks += [await _check(service, _letters(ask_service, service)) for service in ROSTER]
+            checks += [await _check(service, _letters(settings, ask_service, service)) for service in ROSTER]
         if not settings.database_url:
             size = (settings.data_dir / DATABASE).stat().st_size
             checks.append(Check("database", sound=True, found=f"{size / 2**20:.1f} MiB"))
@@ -75,14 +76,33 @@ async def _check(what: str, looking: Awaitable[str]) -> Check:
         return Check(what, sound=False, found=str(told))
 
 
-async def _settings(servers: list[str]) -> str:
+async def _settings(settings: Settings, servers: list[str]) -> str:
     if names := unread():
         raise Usage(f"There is no setting {', '.join(names)}: docs/reference/settings.md lists all of them.")
-    return ", ".join(SERVERS[name] for name in servers) or "everything in the data directory"
+    told = {place.partition("=")[0] for place in settings.peers.split()}
+    without = [name for name in ROSTER if told and name not in told]
+    if unknown := sorted(told - ROSTER.keys()):
+        unnamed = f", of which it does not name {', '.join(without)}" if without else ""
+        raise Usage(
+            f"HULEEDU_PEERS names {', '.join(unknown)}, and there is no such service:"
+            f" write {', '.join(ROSTER)}{unnamed}."
+        )
+    kept = ", ".join(SERVERS[name] for name in servers) or "everything in the data directory"
+    return f"{kept}; HULEEDU_PEERS does not name {', '.join(without)}" if without else kept
 
 
-async def _letters(ask_service: Ask, service: str) -> str:
-    letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
+async def _letters(settings: Settings, ask_service: Ask, service: str) -> str:
+    places = ", ".join(settings.addresses(service))
+    try:
+        letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
+    except Refused as error:
+        raise Usage(
+            f"The service at {places} does not know the key of this process: give both the same HULEEDU_SERVICE_KEYS."
+        ) from error
+    except Unavailable as error:
+        if not places:
+            raise
+        raise Usage(f"The service does not answer at {places}: start it there, or mend HULEEDU_PEERS.") from error
     if letters:
         raise Usage(f"{counted(len(letters), 'record', 'records')} parked; see `huleedu dlq list`")
     return "nothing parked"

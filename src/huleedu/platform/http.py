@@ -203,6 +203,10 @@ class Unreached(Unavailable):
     """It does not even know that it was asked, so it may be asked again, whatever it was."""
 
 
+class Refused(Problem):
+    """It does not know the key that was shown to it: the operator must mend that, not who asked."""
+
+
 class Way:
     """One of the places where a service answers. One that does not is let be for a moment: nobody waits for it."""
 
@@ -318,7 +322,8 @@ class Peer:
             body = response.json()
             raise BY_STATUS[response.status_code](body["detail"], code=body["code"])
         log.error("http.peer_fault", peer=self._name, status=response.status_code)
-        raise Problem(f"The service {self._name} answered {response.status_code}. If it stays so, tell your IT.")
+        fault = Refused if response.status_code == HTTPStatus.UNAUTHORIZED else Problem
+        raise fault(f"The service {self._name} answered {response.status_code}. If it stays so, tell your IT.")
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -12,11 +12,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from huleedu.platform.db import metadata
 from huleedu.platform.db.postgres import passes
 from huleedu.platform.errors import NotYet, Usage
 
@@ -86,6 +87,8 @@ async def examine_postgres(url: str) -> str:
     async with postgres(url) as connection:
         if not await connection.run_sync(is_current):
             raise Usage("The database has not the form of this version: run `huleedu migrate` as the tables' owner.")
+        if lost := await connection.run_sync(_lost):
+            raise Usage(f"Tables are missing: {', '.join(lost)}. Restore the database from its back-up.")
         if denied := (await connection.execute(text(DENIED))).scalars().all():
             raise Usage(
                 f"The role of HULEEDU_DATABASE_URL may not use {', '.join(denied)}:"
@@ -126,6 +129,11 @@ def is_current(connection: Connection) -> bool:
     """Return whether a database has the form that this version expects."""
     heads = ScriptDirectory.from_config(config()).get_heads()
     return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
+
+
+def _lost(connection: Connection) -> list[str]:
+    """Return the tables that are not there, of those whose owners this process knows."""
+    return sorted(metadata.tables.keys() - inspect(connection).get_table_names())
 
 
 def _upgrade(connection: Connection, newer: str, otherwise: str) -> list[str]:
