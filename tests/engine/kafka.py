@@ -19,15 +19,16 @@ from huleedu.platform.tasks import Tasks
 
 @asynccontextmanager
 async def topics_at(url: str, topics: Collection[str] = tuple(TOPICS.values())) -> AsyncIterator[str]:
-    """Make topics that nobody else uses, and return the address that names them."""
+    """Make topics that nobody else uses, and return the address that names them; more of them may be made there."""
     server, _, query = url.partition("?")
     mine = f"{server}/{uuid4()}?{query}"
-    made = await asyncio.to_thread(create_topics, mine, topics)
+    await asyncio.to_thread(create_topics, mine, topics)
     try:
         yield mine
     finally:
-        admin = AdminClient(Cluster.of(mine).config)
-        for deleted in admin.delete_topics(made).values():
+        cluster = Cluster.of(mine)
+        admin = AdminClient(cluster.config)
+        for deleted in admin.delete_topics([f"{cluster.prefix}{topic}" for topic in TOPICS.values()]).values():
             await asyncio.to_thread(deleted.result)
 
 

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
+from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS, decode
@@ -20,9 +21,11 @@ from huleedu.platform.clock import SystemClock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
+from huleedu.platform.installation import prepare
 from huleedu.platform.log import Backlog, Consumer, Record, kafka, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
+from huleedu.platform.settings import Settings
 from huleedu.platform.tasks import Tasks
 from tests.engine.kafka import everything, relaying, topics_at
 from tests.given import opened
@@ -131,6 +134,15 @@ def raw(url: str) -> list[Any]:
         messages += client.consume(1_000, 1)
     client.close()
     return messages
+
+
+def committed(url: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Return how far the broker was told that the group is; below zero where it was told nothing."""
+    cluster = Cluster.of(url)
+    client = RawConsumer(cluster.config | {"group.id": f"{cluster.prefix}{GROUP}"})
+    told = client.committed([TopicPartition(f"{cluster.prefix}{TOPIC}", partition) for partition in partitions], 10)
+    client.close()
+    return {it.partition: it.offset for it in told}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -265,6 +277,20 @@ async def test_a_relay_killed_before_it_marks_sends_twice_and_effects_happen_onc
         assert not await world.db.read(lambda tx: store.waiting(tx, 1))
 
 
+async def test_what_the_broker_refuses_stays_in_the_outbox(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kafka.SETTINGS, "max.message.bytes", "1")
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], [TOPIC]) as url, world_on(tmp_path, url) as world:
+        monkeypatch.undo()
+        await asyncio.to_thread(create_topics, url)
+        await say_round(world, 0, MIXED)
+        with pytest.raises(Unavailable, match="did not take 8 records"):
+            await log_of(world).tend(SystemClock())
+        left = await world.db.read(lambda tx: store.waiting(tx, FETCH))
+        assert [(row.topic, row.key) for row in left] == [(TOPIC, key) for kind, key in MIXED if kind is CHANGED]
+
+
 async def test_what_nobody_has_brought_to_the_broker_is_told(world: World) -> None:
     await say_round(world, 0)
     said = world.platform.clock.now()
@@ -321,7 +347,6 @@ async def test_a_position_that_the_log_has_not_stops_the_group_and_is_told(world
 
 
 async def test_the_broker_is_told_how_far_a_group_is(world: World, url: str) -> None:
-    cluster = Cluster.of(url)
     log = log_of(world)
     async with relaying(log), log.consume(GROUP, [TOPIC]) as consumer:
         await say_round(world, 0)
@@ -332,11 +357,16 @@ async def test_the_broker_is_told_how_far_a_group_is(world: World, url: str) -> 
     ends: dict[int, int] = defaultdict(int)
     for record in records:
         ends[record.partition] = max(ends[record.partition], record.offset + 1)
-    asked = [TopicPartition(f"{cluster.prefix}{TOPIC}", partition) for partition in ends]
-    client = RawConsumer(cluster.config | {"group.id": f"{cluster.prefix}{GROUP}"})
-    told = await asyncio.to_thread(client.committed, asked, 10)
-    assert {it.partition: it.offset for it in told} == ends
-    client.close()
+    assert await asyncio.to_thread(committed, url, ends) == ends
+
+
+async def test_the_broker_is_not_told_of_what_was_handed_out_and_perhaps_not_handled(world: World, url: str) -> None:
+    log = log_of(world)
+    async with relaying(log), log.consume(GROUP, [TOPIC]) as consumer:
+        await world.say(event(LANES[0], 0))
+        (record,) = await consumer.fetch()
+    told = await asyncio.to_thread(committed, url, [record.partition])
+    assert told[record.partition] <= record.offset
 
 
 async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
@@ -352,6 +382,12 @@ async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, f"{cluster.prefix}{TOPIC}")
     settings = await asyncio.to_thread(admin.describe_configs([resource])[resource].result)
     assert settings["retention.ms"].value == str(int(KEPT.total_seconds() * 1000))
+
+
+async def test_migrating_makes_the_topics(servers: Servers, tmp_path: Path) -> None:
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], ()) as url:
+        await prepare(Settings(data_dir=tmp_path, log_url=SecretStr(url)))
+        assert await asyncio.to_thread(create_topics, url) == []
 
 
 async def test_a_broker_that_asks_who_it_is_is_told(

@@ -1,9 +1,15 @@
-"""Where Kafka is, as an operator writes it. What needs a broker is in tests/engine."""
+"""Where Kafka is, as an operator writes it, and how it is written to. What needs a broker is in tests/engine."""
+
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 
-from huleedu.platform.errors import Usage
-from huleedu.platform.log.kafka import COMMON, Cluster
+from huleedu.platform.errors import NotYet, Usage
+from huleedu.platform.log import kafka
+from huleedu.platform.log.kafka import COMMON, PRODUCER, Cluster, create_topics
+
+NOBODY = "kafka://127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
@@ -42,3 +48,17 @@ def test_an_address_says_where_and_as_whom(url: str, config: dict[str, str], pre
 def test_an_address_that_would_change_what_is_promised_is_refused(url: str) -> None:
     with pytest.raises(Usage):
         Cluster.of(url)
+
+
+def test_a_broker_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "ADMIN_SECONDS", 0.5)
+    with pytest.raises(NotYet, match="cannot be reached"):
+        create_topics(NOBODY)
+
+
+@pytest.mark.parametrize("weaker", [{"max.in.flight.requests.per.connection": 10}, {"acks": "1"}])
+def test_records_are_written_in_order_and_to_every_copy(weaker: dict[str, Any]) -> None:
+    settings = Cluster.of(NOBODY).config | PRODUCER
+    Producer(settings)
+    with pytest.raises(KafkaException, match="idempotence"):  # nothing but that makes librdkafka refuse these
+        Producer(settings | weaker)
