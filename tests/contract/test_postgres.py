@@ -174,6 +174,15 @@ async def test_a_lock_that_does_not_come_passes_and_a_statement_that_never_ends_
     await hasty.close()
 
 
+async def test_no_statement_lock_or_idle_transaction_holds_others_up_for_ever(db: Db) -> None:
+    limits = {"statement_timeout": "30s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "10s"}
+
+    def shown(tx: ReadTx) -> dict[str, Any]:
+        return {name: tx.scalar(text(f"SHOW {name}")) for name in limits}
+
+    assert (await db.read(shown), await db.write(shown)) == (limits, limits)
+
+
 async def test_what_another_process_announces_is_heard_by_one_connection_whatever_the_watches(
     url: str, db: Db, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

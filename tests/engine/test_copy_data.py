@@ -1,6 +1,8 @@
 """A school outgrows its data directory: everything goes along, and goes on."""
 
+import asyncio
 import hashlib
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -11,11 +13,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from sqlalchemy import func, select
+from typer.testing import CliRunner
 
+from huleedu.cli import app
 from huleedu.cli.copying import copy_data
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import PhaseName, PhaseWorkRequestedV1
 from huleedu.lifecycle.store import essay_phase
+from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.db import metadata
 from huleedu.platform.errors import Usage
 from huleedu.platform.installation import locked, prepare
@@ -218,8 +223,45 @@ async def test_what_would_not_go_on_is_not_copied(school: Path, engine: dict[str
         await copy_data(at(school, engine))
 
 
-async def test_a_text_that_was_lost_before_is_named(school: Path, engine: dict[str, Any]) -> None:
+@pytest.mark.parametrize("done", ["NEW.name := 'Bo Å'; RETURN NEW;", "RETURN NULL;"], ids=["changed", "missing"])
+async def test_nothing_is_kept_of_a_copy_that_differs_from_what_was_copied(
+    school: Path, engine: dict[str, Any], done: str
+) -> None:
+    await fetched(engine, f"CREATE FUNCTION differ() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {done} END $$")
+    await fetched(engine, "CREATE TRIGGER differ BEFORE INSERT ON account FOR EACH ROW EXECUTE FUNCTION differ()")
+    with pytest.raises(Usage, match="The copy of account differs"):
+        await copy_data(at(school, engine))
+    assert await fetched(engine, "SELECT (SELECT count(*) FROM account) + (SELECT count(*) FROM inbox)") == 0
+
+
+async def test_nothing_is_copied_beside_blobs_that_come_back_changed_or_with_others(
+    school: Path, engine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = S3Blobs.get
+
+    async def changed(blobs: S3Blobs, blob_id: str) -> bytes:
+        return await get(blobs, blob_id) + b"!"
+
+    async def with_another(blobs: S3Blobs, blob_id: str) -> bytes:
+        await blobs.put("batch/another", b"Quokka.")
+        return await get(blobs, blob_id)
+
+    for instead, said in ((changed, "came back changed"), (with_another, "Somebody else uses the bucket")):
+        monkeypatch.setattr(S3Blobs, "get", instead)
+        with pytest.raises(Usage, match=said):
+            await copy_data(at(school, engine))
+    assert await fetched(engine, "SELECT count(*) FROM account") == 0
+
+
+async def test_the_command_prints_what_was_copied_and_names_a_text_that_was_lost_before(
+    school: Path, engine: dict[str, Any]
+) -> None:
     blob = min(path for path in (school / "blobs").rglob("*") if path.is_file())
     blob.unlink()
-    copy = await copy_data(at(school, engine))
-    assert copy.lost == [blob.relative_to(school / "blobs").as_posix()]
+    places = ["--to", engine["database_url"], "--blobs", engine["blobs_url"], "--data-dir", str(school)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["copy-data", *places])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^ *account +1 +[0-9a-f]{16} *$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(r"^ *blobs +1 +[0-9a-f]{16} *$", result.stdout, re.MULTILINE), result.stdout
+    assert f"not in the copy: {blob.relative_to(school / 'blobs').as_posix()}\n" in result.stdout
+    assert await fetched(engine, "SELECT count(*) FROM account") == 1
