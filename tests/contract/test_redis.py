@@ -120,8 +120,9 @@ async def test_what_came_before_an_error_is_heard_together_and_one_begins_anew(
         said = [b"*3\r\n$7\r\nmessage\r\n$1\r\n%b\r\n$1\r\n%d\r\n" % (b"cdc"[at : at + 1], at) for at in range(3)]
         listening._reader.feed_data(b"".join(said) + error)
         with capture_logs() as logs:
-            await backplane.restored()
-        assert [one["cause"] for one in logs if one["event"] == "backplane.lost"] == [cause]
+            while not (causes := [one["cause"] for one in logs if one["event"] == "backplane.lost"]):
+                await backplane.restored()  # it may be so of an earlier connection, on a machine that is very busy
+        assert causes == [cause]
         await backplane.publish("d", "3")
         assert [await messages.get() for _ in range(2)] == ["1", "3"]
     assert told == [("c", ["0", "2"])]
