@@ -17,7 +17,7 @@ from huleedu.contracts.batch import BatchErasureReportedV1
 from huleedu.contracts.envelope import Event, EventEnvelope
 from huleedu.contracts.messages import TOPICS
 from huleedu.platform.db import Tx
-from huleedu.platform.log import store
+from huleedu.platform.log import runner, store
 from huleedu.platform.log.runner import Runner
 from tests.given import DATABASES, RestlessClock
 from tests.service.laws import LAWS, Law
@@ -241,3 +241,29 @@ async def test_a_runner_whose_partitions_were_taken_takes_them_again_and_goes_on
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_runner_that_is_told_to_stop_finishes_what_it_has_fetched_unless_it_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+) -> None:
+    if hangs:
+        monkeypatch.setattr(runner, "STOP_SECONDS", 0.01)
+    async with world_at(tmp_path) as world:
+        begun = asyncio.Event()
+
+        async def gather(_envelopes: Sequence[EventEnvelope[Any]]) -> dict[str, object]:
+            begun.set()
+            await (asyncio.Event().wait() if hangs else asyncio.sleep(0))
+            return {}
+
+        world.service = replace(world.service, gather=gather)
+        await world.say(*events((COMPLETED, X), range(300)))
+        running = asyncio.create_task(world.runner.run())
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        done = [] if hangs else list(range(300))
+        assert await world.effects((COMPLETED, X)) == done
+        assert world.witness.seen == [(X, numbered, 1) for numbered in done]

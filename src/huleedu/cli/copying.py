@@ -159,7 +159,9 @@ async def _copy_blobs(source: Blobs, target: Blobs, wanted: set[str]) -> Copied:
 
     names = sorted(wanted)
     for first in range(0, len(names), AT_ONCE):
-        await asyncio.gather(*map(copy, names[first : first + AT_ONCE]))
+        faults = await asyncio.gather(*map(copy, names[first : first + AT_ONCE]), return_exceptions=True)
+        for fault in filter(None, faults):
+            raise fault  # when all have ended: nothing comes to the bucket behind its back
     if await target.names() != wanted:
         raise Usage("Somebody else uses the bucket: empty it, or name another, and begin again.")
     return Copied("blobs", len(names), hashlib.sha256("\n".join(names).encode()).hexdigest())

@@ -22,7 +22,7 @@ from huleedu.platform.log.delivery import Delivery, describe
 from huleedu.platform.metrics import handling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.app import Platform
@@ -35,6 +35,8 @@ TRIES = 3
 TRANSACTION_SECONDS = 0.010  # of work: others wait for the same writer, and a crowded machine is no reason to do less
 SHARED_SECONDS = 0.100  # where writers do not wait for one another, and one transaction alone costs more than the above
 LARGEST = 2_000
+STOP_SECONDS = 1.5
+"""So long a server that is to stop works on what it has fetched; what is not done by then is fetched again."""
 log = structlog.get_logger()
 
 
@@ -52,10 +54,22 @@ class Runner:
         with bound(service=self._service.name):
             async with self._platform.log.consume(self._group, topics) as consumer:
                 while True:
+                    records = await consumer.fetch()
                     try:
-                        await self._process_all([Delivery.of(record) for record in await consumer.fetch()])
+                        await self._finish(self._process_all([Delivery.of(record) for record in records]))
                     except store.Fenced:
                         await consumer.rewind()
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this work to its end, also when the server stops meanwhile; but then not for long."""
+        working = asyncio.create_task(work)
+        try:
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait([working], timeout=STOP_SECONDS)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            raise
 
     async def _process_all(self, deliveries: list[Delivery]) -> None:
         while deliveries:
