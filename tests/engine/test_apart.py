@@ -1,6 +1,8 @@
 """Each service in a process of its own."""
 
 import asyncio
+import itertools
+import os
 import signal
 from collections.abc import AsyncIterator
 
@@ -9,14 +11,15 @@ import pytest
 import pytest_asyncio
 
 from huleedu.services import ROSTER
-from tests.engine.apart import Fleet, Town, check, fleet, town_of, until_in_work
+from tests.engine.apart import Fleet, Town, check, fleet, in_work, town_of, until_in_work
+from tests.engine.listener import Listener
 from tests.engine.whole import second_engine
 from tests.given import Databases
 from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), *ENGINE]
-CLASS, LONG = 8, "We was hapy in the sommer. " * 60
+CLASS, MANY, LONG = 8, 40, "We was hapy in the sommer. " * 60
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -84,6 +87,21 @@ async def test_a_gateway_without_its_aggregator_says_so_and_when_to_come_again(
     await anna.ask("GET", "/batches", 200)
 
 
+async def test_ready_names_the_servers_that_hang_and_goes_on_without_them(apart: Town, servers: Servers) -> None:
+    hanging = [servers.pid(name) for name in ("kafka", "redis", "s3")]
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for port in (apart.fleet.public["gateway", 0], apart.fleet.internal["phases", 0]):
+            found = await get(port, "/readyz")
+            assert (found.status_code, found.json()["missing"]) == (200, ["log", "backplane", "blobs"])
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+    while (await get(apart.fleet.public["gateway", 0], "/readyz")).json()["missing"]:
+        """They come back."""
+
+
 async def test_what_is_for_services_is_on_a_listener_of_its_own_and_asks_for_a_key(apart: Town) -> None:
     path = "/internal/v1/batches/x/pipeline-state"
     public, internal = apart.fleet.public["gateway", 0], apart.fleet.internal["orchestrator", 0]
@@ -92,16 +110,29 @@ async def test_what_is_for_services_is_on_a_listener_of_its_own_and_asks_for_a_k
     assert [(await get(internal, path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
 
 
-@pytest.mark.parametrize("name", ROSTER)
-async def test_a_service_restarted_while_a_class_is_in_work_loses_nothing_and_doubles_nothing(
-    apart: Town, anna: Teacher, name: str
+@pytest.mark.timeout(240)
+async def test_each_service_restarted_after_another_while_a_class_is_in_work_loses_nothing_and_doubles_nothing(
+    apart: Town, anna: Teacher
 ) -> None:
-    batch_id = await anna.batch(*(essay(LONG) for _ in range(CLASS)))
-    run_id = await anna.start(batch_id)
-    await until_in_work(apart, batch_id)
-    assert await restart(apart.fleet, name, signal.SIGTERM) == 0
-    await until_ready(apart.fleet)
-    assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
-    # The essays are said elsewhere than the end, and may come later.
-    await anna.until(batch_id, lambda found: found["essays"] == CLASS)
-    await check(apart, anna, batch_id)
+    listener = Listener(apart, anna, itertools.repeat(f"http://127.0.0.1:{apart.fleet.public['gateway', 0]}"))
+    runs: dict[str, str] = {}
+    async with asyncio.TaskGroup() as tasks:
+        staying = tasks.create_task(listener.stay())
+        await listener.until(lambda _shown: listener.connections == 1)
+        for name in ROSTER:
+            if not runs or not await in_work(apart, list(runs)[-1]):
+                await until_ready(apart.fleet)
+                batch_id = await anna.batch(*(essay(LONG) for _ in range(MANY)))
+                runs[batch_id] = await anna.start(batch_id)
+                await until_in_work(apart, batch_id)
+            assert await restart(apart.fleet, name, signal.SIGTERM) == 0
+        await until_ready(apart.fleet)
+        for batch_id, run_id in runs.items():
+            assert (await anna.ended(batch_id, run_id))["status"] == "completed_successfully"
+            # The essays are said elsewhere than the end, and may come later.
+            await anna.until(batch_id, lambda found: found["essays"] == MANY)
+        await check(apart, anna, *runs)
+        while await listener.page.fresh() != listener.page.shown:
+            """The last frames are on their way."""
+        staying.cancel()
+    assert listener.connections > 1

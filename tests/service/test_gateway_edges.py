@@ -1,9 +1,11 @@
 """Where the outside world meets the platform: ids that are none, privacy on the disk, what is shown in a terminal."""
 
+import asyncio
 import io
 import re
 import stat
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx2
@@ -107,6 +109,28 @@ async def test_ready_means_the_database_too(house: House, monkeypatch: pytest.Mo
     monkeypatch.setattr(house.platform.db, "read", away)
     found = await house.http().get("/readyz")
     assert (found.status_code, "database" in found.json()["detail"]) == (503, True)
+
+
+async def test_what_can_be_done_without_is_named_and_not_asked_again_before_it_has_answered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let, asked = asyncio.Event(), Counter[str]()
+
+    def hang(name: str) -> Callable[..., Awaitable[None]]:
+        async def hanging(*_given: object) -> None:
+            asked[name] += 1
+            await let.wait()
+
+        return hanging
+
+    for port, act in (("log", "ready"), ("backplane", "publish"), ("blobs", "get")):
+        monkeypatch.setattr(getattr(house.platform, port), act, hang(port))
+    for found in await asyncio.gather(*(house.http().get("/readyz") for _ in range(2))):
+        assert (found.status_code, found.json()["missing"]) == (200, ["log", "backplane", "blobs"])
+    assert asked == {"log": 1, "backplane": 1, "blobs": 1}
+    let.set()
+    while (await house.http().get("/readyz")).json()["missing"]:
+        """The answers come soon."""
 
 
 async def test_what_is_kept_is_for_this_user_only_and_a_killed_server_is_forgotten(tmp_path: Path) -> None:

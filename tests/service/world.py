@@ -158,6 +158,9 @@ class DryLog:
     async def unsent(self) -> Backlog:
         return await self._log.unsent()
 
+    async def ready(self) -> None:
+        await self._log.ready()
+
 
 class Witness(MemoryBackplane):
     """Notes for each notice how many effects could be seen when it was published."""

@@ -37,7 +37,7 @@ from huleedu.platform.log.trim import INBOX_KEPT
 from huleedu.platform.migrate import is_current, postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
     from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
@@ -159,12 +159,16 @@ async def _copy_blobs(source: Blobs, target: Blobs, wanted: set[str]) -> Copied:
 
     names = sorted(wanted)
     for first in range(0, len(names), AT_ONCE):
-        faults = await asyncio.gather(*map(copy, names[first : first + AT_ONCE]), return_exceptions=True)
-        for fault in filter(None, faults):
-            raise fault  # when all have ended: nothing comes to the bucket behind its back
+        await _all(map(copy, names[first : first + AT_ONCE]))
     if await target.names() != wanted:
         raise Usage("Somebody else uses the bucket: empty it, or name another, and begin again.")
     return Copied("blobs", len(names), hashlib.sha256("\n".join(names).encode()).hexdigest())
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    """Wait for all, also when one has failed: nothing comes to the bucket when the fault has been told."""
+    for fault in filter(None, await asyncio.gather(*work, return_exceptions=True)):
+        raise fault
 
 
 def _copy_tables(target: Connection, source: Connection, unheard: Select[Any]) -> list[Copied]:

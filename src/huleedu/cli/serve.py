@@ -29,6 +29,7 @@ from huleedu.platform.http import problem_response
 from huleedu.platform.installation import CONTROL, opened, prepare, require_shared, traced
 from huleedu.platform.keys import write_private
 from huleedu.platform.metrics import scraped
+from huleedu.platform.readiness import Readiness
 from huleedu.platform.settings import http_url
 from huleedu.services import ROSTER, build_all
 
@@ -132,16 +133,17 @@ async def _patiently(stop: asyncio.Event, settings: Settings) -> None:
 
 def _internal(platform: Platform, services: Sequence[Service]) -> ASGIApp:
     """Return what the internal listener serves: each service below its name, one that is by itself also without it."""
+    readiness = Readiness(platform)
 
     async def alive(_request: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
     async def ready(_request: Request) -> Response:
         try:
-            await platform.ready()
-        except Problem as missing:
-            return problem_response(missing)
-        return JSONResponse({"status": "ready"})
+            missing = await readiness()
+        except Problem as problem:
+            return problem_response(problem)
+        return JSONResponse({"status": "ready", "missing": missing})
 
     async def metrics(_request: Request) -> Response:
         return Response(await scraped(platform, services), media_type=CONTENT_TYPE_PLAIN_0_0_4)

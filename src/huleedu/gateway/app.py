@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import Response
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 from starlette.routing import WebSocketRoute
 
 from huleedu import __version__
@@ -32,6 +33,13 @@ the results. Programs show `Authorization: Bearer …`, the page its session. Ev
 says what to do. A request body may hold 1 MiB, an upload 100 MiB and 200 files, a file 10 MiB."""
 
 
+class Ready(BaseModel):
+    """The process serves; what is missing (`log`, `backplane`, `blobs`) it does without for a while."""
+
+    status: Literal["ready"] = "ready"
+    missing: list[str]
+
+
 def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live) -> FastAPI:
     """Return the application that the outside world talks to."""
     app = FastAPIOffline(
@@ -54,9 +62,8 @@ def create_app(gateway: Gateway, accounts: Accounts, access: Access, live: Live)
         return {"status": "alive"}
 
     @app.get("/readyz", tags=["operation"])
-    async def ready() -> dict[str, str]:
-        await gateway.ready()
-        return {"status": "ready"}
+    async def ready() -> Ready:
+        return Ready(missing=await gateway.ready())
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -35,6 +35,7 @@ from huleedu.gateway.answers import Answers, Asked
 from huleedu.platform.context import current, new_id
 from huleedu.platform.errors import Conflict, NotFound
 from huleedu.platform.log import store as log_store
+from huleedu.platform.readiness import Readiness
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,7 +62,7 @@ class Gateway:
         self._blobs = platform.blobs
         self._clock = platform.clock
         self._answers = Answers(platform.db)
-        self.ready = platform.ready
+        self.ready = Readiness(platform)
         self._orchestrator = platform.peer("orchestrator")
         self._files = platform.peer("files")
         self._aggregator = platform.peer("aggregator")

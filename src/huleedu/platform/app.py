@@ -13,7 +13,6 @@ from fastapi import APIRouter
 from sqlalchemy import select
 
 from huleedu.platform.context import bound
-from huleedu.platform.errors import Unavailable
 from huleedu.platform.http import Peer, internal_app
 from huleedu.platform.log.redrive import redrive
 from huleedu.platform.log.routes import dead_letter_routes
@@ -56,15 +55,6 @@ class Platform:
     def peer(self, name: str) -> Peer:
         """Return the way to another service."""
         return self.peers.setdefault(name, Peer(name, self.keys.service, self.settings))
-
-    async def ready(self) -> None:
-        """Raise Unavailable, with what is missing, unless the database and all that is asked from here answer."""
-        asked = {"database": self.serving()}
-        asked |= {name: peer.ask("GET", "/internal/v1/ready", retry=False) for name, peer in self.peers.items()}
-        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
-        missing = [name for name, answer in zip(asked, answers, strict=True) if isinstance(answer, Exception)]
-        if missing:
-            raise Unavailable(f"Not ready yet: {', '.join(missing)}. Try again in a moment.")
 
     async def serving(self) -> None:
         """Raise Unavailable unless the database answers."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from huleedu.platform.log.delivery import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from huleedu.platform.clock import Clock
 
@@ -43,3 +43,15 @@ class Tasks:
             except Exception as error:
                 log.exception("task.failed", task=name, cause=describe(error))
                 await self._clock.sleep(1.0)
+
+
+async def finish(work: Coroutine[Any, Any, None], seconds: float) -> None:
+    """Do this work to its end, also when the caller is cancelled meanwhile; but then for no longer than this."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working], timeout=seconds)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        raise

@@ -65,3 +65,6 @@ class Log(Protocol):
 
     async def unsent(self) -> Backlog:
         """Return what is said and still waits to be brought to the log."""
+
+    async def ready(self) -> None:
+        """Raise Unavailable unless that answers where the records are kept."""

@@ -50,6 +50,9 @@ class EmbeddedLog:
         """Return nothing: what is said is in the log."""
         return Backlog()
 
+    async def ready(self) -> None:
+        """Return: the records are in the database."""
+
 
 class EmbeddedConsumer:
     """Reads each topic in order; between topics the order is whatever comes first."""

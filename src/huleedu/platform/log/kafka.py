@@ -277,6 +277,10 @@ class KafkaLog:
         """Return what no relay has brought to the broker yet."""
         return await self._db.read(store.unsent)
 
+    async def ready(self) -> None:
+        """Raise Unavailable unless the broker answers."""
+        await asyncio.to_thread(self._ends.ready)
+
     async def _waiting(self) -> Sequence[Any]:
         return await self._db.read(partial(store.waiting, limit=FETCH))
 

@@ -48,6 +48,13 @@ class Ends:
             admin.list_topics(timeout=ANSWER_SECONDS)  # else one in seven new clients first asks in vain, for a second
         return admin
 
+    def ready(self) -> None:
+        """Raise Unavailable unless the broker answers, and soon."""
+        try:
+            self._admin.list_topics(timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            raise Unavailable("Kafka does not answer.") from error
+
     def behind(self, starts: Mapping[Place, int]) -> dict[str, Backlog]:
         """Return by topic what comes after these places, and since when; it waits for the broker, but not for long."""
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library's

@@ -20,9 +20,10 @@ from huleedu.platform.errors import Retry
 from huleedu.platform.log import parking, store
 from huleedu.platform.log.delivery import Delivery, describe
 from huleedu.platform.metrics import handling
+from huleedu.platform.tasks import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.app import Platform
@@ -56,20 +57,9 @@ class Runner:
                 while True:
                     records = await consumer.fetch()
                     try:
-                        await self._finish(self._process_all([Delivery.of(record) for record in records]))
+                        await finish(self._process_all([Delivery.of(record) for record in records]), STOP_SECONDS)
                     except store.Fenced:
                         await consumer.rewind()
-
-    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do this work to its end, also when the server stops meanwhile; but then not for long."""
-        working = asyncio.create_task(work)
-        try:
-            await asyncio.shield(working)
-        except asyncio.CancelledError:
-            await asyncio.wait([working], timeout=STOP_SECONDS)
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-            raise
 
     async def _process_all(self, deliveries: list[Delivery]) -> None:
         while deliveries:
