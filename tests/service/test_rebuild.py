@@ -1,10 +1,9 @@
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, update
 
 from huleedu.aggregator import store
 from huleedu.contracts.messages import TOPICS
@@ -12,24 +11,7 @@ from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, PhaseWorkComple
 from huleedu.platform.errors import Conflict, Problem
 from huleedu.platform.log.store import outbox
 from tests.service.school import COLLEAGUE, TEACHER, School
-
-DECIDING = {"generation", "version", "ended_run"}
-"""What depends on when a row was written, and not on what it says."""
-
-
-async def rows(school: School, *, but: set[str] = frozenset({"generation"})) -> bytes:  # type: ignore[assignment]
-    """Return the bytes of all views that are read."""
-    current = await school.db.read(store.current_generation)
-    found = [
-        [view.name, {name: str(value) for name, value in row._mapping.items() if name not in but}]
-        for view in store.VIEWS
-        for row in await school.db.read(
-            lambda tx, view=view: tx.all(  # type: ignore[misc]
-                select(view).where(view.c.generation == current).order_by(*view.primary_key)
-            )
-        )
-    ]
-    return json.dumps(found).encode()
+from tests.service.views import DECIDING, views
 
 
 async def rebuild(school: School, page_size: int) -> int:
@@ -67,7 +49,7 @@ async def test_a_rebuild_gives_what_is_there_and_the_same_bytes_for_every_page_s
     for page_size in (1, 7, 500):
         await school.db.write(lambda tx: tx.execute(delete(store.essay_phase_view)))
         assert await rebuild(school, page_size) == len(batches)
-        made.add(await rows(school))
+        made.add(await views(school.db))
     assert len(made) == 1
     assert unversioned(await school.page.fresh()) == unversioned(before)
     await school.finish()
@@ -128,7 +110,7 @@ async def test_folds_and_reads_go_on_meanwhile(school: School) -> None:
         await rebuild(school, 1)
     assert not meanwhile
     await school.finish()
-    found = await rows(school, but=DECIDING)
+    found = await views(school.db, but=DECIDING)
     assert erased.encode() not in found
     shown = unversioned(await school.page.fresh())
     await rebuild(school, 500)
@@ -163,14 +145,14 @@ async def test_a_batch_that_is_erased_after_it_was_asked_for_does_not_come_back(
 async def test_a_rebuild_that_fails_leaves_everything_as_it_was(school: School) -> None:
     await school.batch("one")
     await school.batch("two")
-    before = await rows(school)
+    before = await views(school.db)
 
     async def away(_path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
         return {"not": told}
 
     with school.altered("lifecycle", away), pytest.raises(Problem, match="aggregator answered 500"):
         await rebuild(school, 1)
-    assert await rows(school) == before
+    assert await views(school.db) == before
     await school.check_page()
     assert await rebuild(school, 1) == 2
 
