@@ -49,7 +49,7 @@ class Fleet:
         given = {"workers": 1, "peers": peers, "service_keys": KEYS, **settings}
         self.settings = Settings(data_dir=directory / "nothing", **given)
         self._env = {f"HULEEDU_{name.upper()}": str(value) for name, value in given.items()}
-        self._databases = databases
+        self.databases = databases
         self.running: dict[Place, Served] = {}
 
     def start(self, places: Iterable[Place]) -> None:
@@ -60,8 +60,8 @@ class Fleet:
 
     def _start(self, place: Place) -> None:
         env = self._env | {"HULEEDU_INTERNAL_PORT": str(self.internal[place])}
-        if place[0] in self._databases:
-            env["HULEEDU_DATABASE_URL"] = self._databases[place[0]]
+        if place[0] in self.databases:
+            env["HULEEDU_DATABASE_URL"] = self.databases[place[0]]
         self.running[place] = Served(self.settings.data_dir, place[0], "--port", str(self.public[place]), **env)
 
     def stop(self, places: Iterable[Place], number: signal.Signals = signal.SIGTERM) -> list[int]:

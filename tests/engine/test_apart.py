@@ -5,11 +5,18 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
+import asyncpg
 import httpx2
+import psutil
 import pytest
 import pytest_asyncio
 
+from huleedu.aggregator.rebuild import GROUP
+from huleedu.contracts.batch import BatchClientStatus, BatchStateChangedV1
+from huleedu.platform.context import bound
+from huleedu.platform.log import store as log_store
 from huleedu.services import ROSTER
 from tests.engine.apart import Fleet, Town, check, fleet, in_work, town_of, until_in_work
 from tests.engine.listener import Listener
@@ -19,7 +26,7 @@ from tests.servers import ENGINE, Servers
 from tests.system.house import Teacher, essay
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), *ENGINE]
-CLASS, MANY, LONG = 8, 40, "We was hapy in the sommer. " * 60
+CLASS, MANY, BACKLOG, LONG = 8, 40, 20_000, "We was hapy in the sommer. " * 60
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -100,6 +107,57 @@ async def test_ready_names_the_servers_that_hang_and_goes_on_without_them(apart:
             os.kill(pid, signal.SIGCONT)
     while (await get(apart.fleet.public["gateway", 0], "/readyz")).json()["missing"]:
         """They come back."""
+
+
+async def read(found: Fleet, name: str, query: str) -> Any:  # noqa: ANN401 -- as the column
+    connection = await asyncpg.connect(found.databases[name])
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def test_a_service_with_a_backlog_stops_in_the_middle_of_it_and_reads_the_rest_when_it_is_back(
+    apart: Town, anna: Teacher
+) -> None:
+    batch_id = await anna.batch(essay())
+    await anna.settled(batch_id, 1)
+    await asyncio.to_thread(apart.fleet.stop, [("aggregator", 0)])
+    said = [
+        BatchStateChangedV1(batch_id=batch_id, version=version, status=BatchClientStatus.READY, reason="")
+        for version in range(1_000, 1_000 + BACKLOG)
+    ]
+    with bound(user_id=anna.user_id):
+        await apart.platform.db.write(lambda tx: log_store.append(tx, said))
+    while await read(apart.fleet, "orchestrator", "SELECT count(*) FROM outbox"):
+        """The relay brings them to Kafka."""
+    heard = f"SELECT count(*) FROM inbox WHERE grp = '{GROUP}'"
+    before = await read(apart.fleet, "aggregator", heard)
+    await asyncio.to_thread(apart.fleet.start, [("aggregator", 0)])
+    while await read(apart.fleet, "aggregator", heard) == before:
+        """It joins its group."""
+    assert await asyncio.to_thread(apart.fleet.stop, [("aggregator", 0)]) == [0]
+    assert before < await read(apart.fleet, "aggregator", heard) < before + BACKLOG
+    await asyncio.to_thread(apart.fleet.start, [("aggregator", 0)])
+    while await read(apart.fleet, "aggregator", heard) < before + BACKLOG:
+        """It reads the rest."""
+    await until_ready(apart.fleet)
+
+
+async def test_a_service_stops_also_while_its_database_hangs(apart: Town, servers: Servers) -> None:
+    postgres = psutil.Process(servers.pid("postgres"))
+    hanging = [postgres, *postgres.children(recursive=True)]
+    places = [(name, 0) for name in ROSTER]
+    for process in hanging:
+        process.suspend()
+    try:
+        codes = await asyncio.to_thread(apart.fleet.stop, places)
+    finally:
+        for process in hanging:
+            process.resume()
+    assert {*codes} <= {0, 1}
+    await asyncio.to_thread(apart.fleet.start, places)
+    await until_ready(apart.fleet)
 
 
 async def test_what_is_for_services_is_on_a_listener_of_its_own_and_asks_for_a_key(apart: Town) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,8 +45,10 @@ if TYPE_CHECKING:
     from huleedu.platform.service import Service
     from huleedu.platform.settings import Settings
 
+STOP_SECONDS = 4.5
+"""What stopping may take; containers and service managers kill what takes ten."""
 GRACE_SECONDS = 2
-"""What requests in hand may still take when the server stops; with the workers' second it stays below five."""
+"""What requests in hand may still take of it."""
 LARGEST_FRAME = 4_096
 """Bytes: a client has a cursor and a ticket to send. By default anybody could have 16 MiB of brackets parsed."""
 KEEP_ALIVE_SECONDS = 60
@@ -71,7 +75,7 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
     telemetry.configure(settings.log_level)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
     public = _bind(settings.host, settings.port) if "gateway" in names else None
     internal = _bind(settings.internal_host, settings.internal_port, "HULEEDU_INTERNAL_PORT")
     with traced("huleedu" if whole else "-".join(("huleedu", *names))):
@@ -85,6 +89,20 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
             async with running(platform, services):
                 await _listen(platform, services, listeners, stop)
     log.info("serve.stopped")
+
+
+def _stop(stop: asyncio.Event) -> None:
+    """Begin to stop; whatever hangs, the process ends in time. What it had in hand is as safe as if it were killed."""
+    if not stop.is_set():
+        forced = threading.Timer(STOP_SECONDS, _force)
+        forced.daemon = True
+        forced.start()
+    stop.set()
+
+
+def _force() -> None:
+    log.error("serve.forced", seconds=STOP_SECONDS)
+    os._exit(1)
 
 
 async def _listen(
