@@ -59,7 +59,7 @@ HANGS_SECONDS = 1.0
 """Without a fetch. Pausing is for then only: it drops what is fetched, and librdkafka takes a second to begin again."""
 POLL_SECONDS = 0.1
 HINT_SECONDS = 1.0
-STOP_SECONDS = 1.5
+STOP_SECONDS = 1.0
 ADMIN_SECONDS = 10.0
 LARGEST_BYTES = 4 * 2**20
 """Of one record: the frozen list of a batch of thousands of essays fits many times."""

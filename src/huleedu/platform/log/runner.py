@@ -36,7 +36,7 @@ TRIES = 3
 TRANSACTION_SECONDS = 0.010  # of work: others wait for the same writer, and a crowded machine is no reason to do less
 SHARED_SECONDS = 0.100  # where writers do not wait for one another, and one transaction alone costs more than the above
 LARGEST = 2_000
-STOP_SECONDS = 1.5
+STOP_SECONDS = 1.0
 """So long a server that is to stop works on what it has fetched; what is not done by then is fetched again."""
 log = structlog.get_logger()
 
