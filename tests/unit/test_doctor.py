@@ -2,7 +2,11 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from huleedu.cli.doctor import diagnose
 from huleedu.platform.settings import Settings
@@ -14,21 +18,33 @@ async def wrong(data_dir: Path, peers: str) -> dict[str, str]:
     return {check.what: check.found for check in checks if not check.sound}
 
 
-async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer as a service that does not know the key."""
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
+@asynccontextmanager
+async def answering(status: str, body: str) -> AsyncIterator[str]:
+    """Answer every request so; return where."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_a_service_that_does_not_know_the_key(tmp_path: Path) -> None:
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with answering("401 Unauthorized", "") as url:
         told = await wrong(tmp_path, f"files={url}")
     assert told.keys() == {"files"}
     assert f"at {url} does not know the key" in told["files"]
     assert "HULEEDU_SERVICE_KEYS" in told["files"]
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+async def test_something_else_where_a_service_is_said_to_be(tmp_path: Path, status: str) -> None:
+    async with answering(status, "<h1>The printer</h1>") as url:
+        told = await wrong(tmp_path, f"files={url}")
+    assert told == {"files": f"Something else than the service answers at {url}: mend HULEEDU_PEERS."}
 
 
 async def test_a_service_that_is_away(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from huleedu.cli.admin import installation
 from huleedu.cli.assess import counted
 from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Unavailable, Usage
-from huleedu.platform.http import Refused
+from huleedu.platform.http import Refused, Stranger
 from huleedu.platform.installation import DATABASE, examine
 from huleedu.platform.settings import unread
 from huleedu.services import ROSTER
@@ -99,6 +99,8 @@ async def _letters(settings: Settings, ask_service: Ask, service: str) -> str:
         raise Usage(
             f"The service at {places} does not know the key of this process: give both the same HULEEDU_SERVICE_KEYS."
         ) from error
+    except Stranger as error:
+        raise Usage(f"Something else than the service answers at {places}: mend HULEEDU_PEERS.") from error
     except Unavailable as error:
         if not places:
             raise
