@@ -1,9 +1,10 @@
-"""`huleedu doctor` where services are apart: it names the setting by which they find and trust one another."""
+"""`huleedu doctor` on a data directory, and where services are apart: it names what is to be mended."""
 
 import asyncio
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from huleedu.cli.doctor import diagnose
 from huleedu.platform.settings import Settings
 
 
-async def wrong(data_dir: Path, peers: str) -> dict[str, str]:
+async def wrong(data_dir: Path, peers: str = "") -> dict[str, str]:
     """Return what is said of each thing that is not sound."""
     checks = await diagnose(Settings(data_dir=data_dir, peers=peers))
     return {check.what: check.found for check in checks if not check.sound}
@@ -71,3 +72,13 @@ async def test_services_without_a_place_are_told_and_looked_at_here(tmp_path: Pa
     missing = "HULEEDU_PEERS does not name orchestrator, lifecycle, phases, aggregator, gateway"
     assert (found["settings"].sound, found["orchestrator"].sound) == (True, True)
     assert found["settings"].found.endswith(missing)
+
+
+async def test_tables_that_are_lost_from_the_file(tmp_path: Path) -> None:
+    assert await wrong(tmp_path) == {}
+    with closing(sqlite3.connect(tmp_path / "huleedu.db")) as connection:
+        for table in ("feed", "dead_letter"):
+            connection.execute(f"DROP TABLE {table}")
+    assert await wrong(tmp_path) == {
+        "database": "Tables are missing: dead_letter, feed. Restore the database from its back-up."
+    }

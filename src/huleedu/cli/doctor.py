@@ -14,6 +14,7 @@ from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Unavailable, Usage
 from huleedu.platform.http import Refused, Stranger
 from huleedu.platform.installation import DATABASE, examine
+from huleedu.platform.migrate import examine_sqlite
 from huleedu.platform.settings import unread
 from huleedu.services import ROSTER
 
@@ -60,10 +61,11 @@ async def diagnose(settings: Settings) -> list[Check]:
         return checks
     try:
         async with installation(settings) as ask_service:
-            checks += [await _check(service, _letters(settings, ask_service, service)) for service in ROSTER]
-        if not settings.database_url:
-            size = (settings.data_dir / DATABASE).stat().st_size
-            checks.append(Check("database", sound=True, found=f"{size / 2**20:.1f} MiB"))
+            if not settings.database_url:
+                looking = asyncio.to_thread(examine_sqlite, settings.data_dir / DATABASE)
+                checks.append(await _check("database", looking))
+            if checks[-1].sound:
+                checks += [await _check(service, _letters(settings, ask_service, service)) for service in ROSTER]
     except (Usage, Problem) as told:
         checks.append(Check("data", sound=False, found=str(told)))
     return checks
