@@ -254,19 +254,26 @@ class Postgres(Server):
 
 
 class Redis(Server):
-    """Redis, without anything on disk."""
+    """Redis, without any data on disk."""
 
     name = "redis"
 
+    def prepare(self) -> None:
+        settings = {"bind": HOST, "port": self.port, "requirepass": self.password, "save": '""', "appendonly": "no"}
+        self._settings.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+
     def command(self) -> list[str]:
-        found = program("redis-server", "apt-get install redis-server, or brew install redis")
-        return [found, "--bind", HOST, "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        return [program("redis-server", "apt-get install redis-server, or brew install redis"), str(self._settings)]
 
     def ready(self) -> bool:
         return answers(self.port, b"PING\r\n")
 
     def env(self) -> dict[str, str]:
-        return {"HULEEDU_BACKPLANE_URL": f"redis://{HOST}:{self.port}/0"}
+        return {"HULEEDU_BACKPLANE_URL": f"redis://:{self.password}@{HOST}:{self.port}/0"}
+
+    @property
+    def _settings(self) -> Path:
+        return self.home / "redis.conf"
 
 
 class S3(Server):

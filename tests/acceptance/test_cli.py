@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -26,6 +27,7 @@ from huleedu import __version__
 from huleedu.cli import app
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
+from huleedu.phases.worker import PRELOAD
 from tests.acceptance.served import HULEEDU, Served, client, huleedu, rows, served, teacher, told
 
 GOOD = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
@@ -312,6 +314,32 @@ def test_a_signal_stops_the_server_cleanly(tmp_path: Path, number: signal.Signal
         assert not (tmp_path / "control.json").exists()
         assert [line["event"] for line in server.lines][-1] == "serve.stopped"
         assert not [line for line in server.lines if line["level"] == "error"]
+
+
+def test_a_server_that_is_stopped_gives_back_what_is_in_hand_and_takes_nothing_more(
+    essays: Path, tmp_path: Path
+) -> None:
+    token = teacher(tmp_path)
+    unfinished = (
+        f"POST /v1/batches HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n"
+    )
+    with served(tmp_path) as server, client(server.url, token) as http:
+        told("assess", essays, "--url", server.url, HULEEDU_TOKEN=token)
+        nurseries = psutil.Process(server.process.pid).children()
+        (nursery,) = [process for process in nurseries if PRELOAD in process.cmdline()]
+        nursery.children()[0].suspend()  # of the two workers, one goes on
+        batch_id = http.post("/v1/batches", json={}).json()["batch_id"]
+        files = [("files", (f"{place}.txt", f"{place} {GOOD}".encode())) for place in range(20)]
+        http.post(f"/v1/batches/{batch_id}/essays", files=files)
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as slow:
+            slow.sendall(unfinished.encode())
+            http.post(f"/v1/batches/{batch_id}/pipelines", json={"requested_pipeline": "spellcheck"})
+            while rows(tmp_path, "SELECT count(*) FROM work WHERE state = 'running'") != [(2,)]:
+                """They have not begun."""
+            assert server.stop() == 0, "a slow request gives the workers time"
+    left = rows(tmp_path, "SELECT state, attempt, lease, lease_until FROM work")
+    assert set(left) == {("queued", 0, None, None)}
+    assert len(left) > 10
 
 
 def test_a_service_waits_for_its_database_and_stops_meanwhile() -> None:

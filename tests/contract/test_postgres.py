@@ -255,6 +255,20 @@ async def once(db: Db) -> list[int] | None:
         return None
 
 
+async def test_a_process_has_the_ten_connections_that_are_stated_and_no_more(url: str, db: Db) -> None:
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'huleedu'"
+    assert await db.elected("relay")
+    while not await db.read(listeners):
+        pass
+    asking = [ask(lambda tx: tx.scalar(select(func.pg_sleep(0.05)))) for ask in (db.read, db.write) for _ in range(20)]
+    observer, working, seen = await asyncpg.connect(url), asyncio.gather(*asking), set[int]()
+    while not working.done():
+        seen.add(await observer.fetchval(mine))
+    await working
+    await observer.close()
+    assert max(seen) == 10, "docs/how-to/use-postgresql.md says so"
+
+
 async def test_no_connection_is_left_when_it_is_closed(url: str, clock: Clock) -> None:
     for _ in range(5):
         db = PostgresDb(url, clock)

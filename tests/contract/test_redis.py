@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from huleedu.gateway.rates import Rates
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.context import new_id
 from huleedu.platform.errors import TooMany, Unavailable
+from huleedu.services import ROSTER
 from tests.given import heard
 from tests.servers import ENGINE, Servers
+from tests.system.house import inhabited
 
 pytestmark = list(ENGINE)
 
@@ -199,3 +202,11 @@ async def test_processes_count_together_and_each_alone_while_the_server_is_away(
             await here.spend(rates.ACCOUNT, key)
         await there.require(rates.ACCOUNT, key)
         await asyncio.to_thread(servers.up, "redis")
+
+
+async def test_a_password_can_be_tried_at_two_gateways_no_oftener_than_at_one(url: str, tmp_path: Path) -> None:
+    wrong = {"email": f"{new_id()}@school.se", "password": "a wrong password"}
+    places = [inhabited(tmp_path / name, without=ROSTER, backplane_url=url) for name in ("one", "other")]
+    async with places[0] as one, places[1] as other:
+        tried = [(await house.browser().post("/v1/session", json=wrong)).status_code for house in (one, other) * 5]
+    assert set(tried) == {401, 429}, "each by itself would let all of them through"

@@ -49,6 +49,12 @@ def test_each_service_has_a_container_of_its_own() -> None:
         assert SERVICES[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
 
+def test_all_containers_of_ours_are_of_one_image_that_is_built_here_and_never_fetched() -> None:
+    ours = [SERVICES[name] for name in (*ROSTER, "migrate")]
+    assert {(service["image"], service["pull_policy"]) for service in ours} == {("huleedu", "never")}
+    assert [service["build"] for service in ours if "build" in service] == ["."]
+
+
 @pytest.mark.parametrize("name", [*ROSTER, "migrate"])
 def test_a_container_is_told_only_what_there_is_to_set_and_where_all_the_others_are(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -107,7 +113,7 @@ async def test_the_roles_of_the_containers_are_enough_and_no_more(servers: Serve
         await _execute(url, of_database)
         await migrate_postgres(owner)
         assert await examine_postgres(user)
-        for refused in ("DROP TABLE essay", "ALTER TABLE essay ADD COLUMN grade text"):
+        for refused in ("DROP TABLE essay", "ALTER TABLE essay ADD COLUMN grade text", "TRUNCATE essay"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await _execute(user, refused)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -153,15 +159,19 @@ def _sent(path: str, allowed: list[str]) -> bool:
     return any(path == name or path.startswith(f"{name}/") or fnmatch(path, name) for name in allowed)
 
 
-def test_the_image_has_every_extra_and_runs_as_nobody_in_particular() -> None:
+def test_the_image_has_every_extra_and_no_tools_and_runs_as_nobody_in_particular() -> None:
     (extras,) = re.findall(r"\.whl\)\[([\w,]+)\]", DOCKERFILE)
     assert set(extras.split(",")) == set(
         re.findall(r"^(\w+) = \[", _section("project.optional-dependencies"), re.MULTILINE)
     )
-    assert [*steps("USER")] == [["10001:10001"]]
+    _, *built, shipped = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
+    assert any("make dist" in stage for stage in built)
+    assert not re.search(r"apt-get|\bmake\b|\bnpm\b|\bpip\b", shipped)
+    assert re.findall(r"^USER (.+)", shipped, re.MULTILINE) == ["10001:10001"]
     environment = dict(word.split("=", 1) for words in steps("ENV") for word in words)
     assert {key for key in environment if key.startswith("HULEEDU_")} <= SETTINGS
-    assert f"127.0.0.1:{environment['HULEEDU_INTERNAL_PORT']}/healthz" in DOCKERFILE
+    (probe,) = re.findall(r"^HEALTHCHECK .+ CMD (.+)", shipped, re.MULTILINE)
+    assert f"127.0.0.1:{environment['HULEEDU_INTERNAL_PORT']}/healthz" in probe
 
 
 def _section(name: str) -> str:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -24,7 +23,7 @@ from huleedu.platform.log import store
 from huleedu.services import ROSTER
 from tests.engine.apart import KEYS, Town, fleet, town_of
 from tests.engine.kafka import messages
-from tests.engine.whole import second_engine
+from tests.engine.whole import passwords, second_engine
 from tests.seeing import Samples, samples
 from tests.servers import ENGINE, Servers
 from tests.system.house import essay, parts
@@ -125,10 +124,12 @@ async def seen(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
                     rows = await town.platform.db.read(lambda tx: tx.all(inbox))
                     seen.inbox = {(row.grp, row.event_id) for row in rows if row.event_id in said}
                 await asyncio.to_thread(collector.wait, lambda: complete(seen))
+                printed = [served.printed for served in found.running.values()]
                 await asyncio.to_thread(found.stop, found.places)
-                seen.lines = json.dumps([served.lines for served in found.running.values()])
-        given = [urlsplit(value).password for value in settings.values() if isinstance(value, str)]
-        seen.secrets |= {*filter(None, given), *KEYS.split(), os.environ["AWS_SECRET_ACCESS_KEY"]}
+                seen.lines = json.dumps([printed, [served.lines for served in found.running.values()]])
+        known = passwords(settings)
+        assert len(known) == 3, "of PostgreSQL, Kafka and Redis"
+        seen.secrets |= known | {*KEYS.split(), os.environ["AWS_SECRET_ACCESS_KEY"]}
         yield seen
 
 

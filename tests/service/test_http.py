@@ -10,11 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import APIRouter, Response
+from stamina.instrumentation import set_on_retry_hooks
 from starlette.types import ASGIApp
+from structlog.testing import capture_logs
 
 from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unavailable
-from huleedu.platform.http import FAILURES, Peer, Refused, internal_app
+from huleedu.platform.http import FAILURES, Peer, Refused, Stranger, internal_app
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
@@ -71,6 +73,40 @@ async def test_what_a_service_refuses_is_refused_in_its_words() -> None:
         with pytest.raises(type(refusal), match=refusal.detail) as raised:
             await asking(partial(refuse, refusal)).ask("GET", "/internal/v1/things/x")
         assert raised.value.code == refusal.code
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("body", [b"<h1>The printer</h1>", b"\xff"])
+async def test_what_is_no_answer_of_a_service_is_told_once_with_what_to_mend(status: int, body: bytes) -> None:
+    async def answer() -> Response:
+        return Response(body, status)
+
+    with capture_logs() as told, pytest.raises(Stranger, match="HULEEDU_PEERS says that the service things is"):
+        await asking(answer).ask("GET", "/internal/v1/things/x")
+    assert [(line["event"], line["peer"], line["status"]) for line in told] == [("http.peer_fault", "things", status)]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'["detail"]', b'{"detail": "Not Found"}'])
+async def test_what_refuses_in_words_of_its_own_is_no_service(body: bytes) -> None:
+    async def answer() -> Response:
+        return Response(body, 404)
+
+    with pytest.raises(Stranger):
+        await asking(answer).ask("GET", "/internal/v1/things/x")
+
+
+async def test_those_who_ask_again_do_not_all_do_so_at_the_same_moment() -> None:
+    async def answer() -> Response:
+        return Response(status_code=503)
+
+    waits: list[float] = []
+    set_on_retry_hooks([lambda retry: waits.append(retry.wait_for)])
+    try:
+        asked = (asking(answer).ask("GET", "/internal/v1/things/x") for _ in range(2))
+        assert [type(error) for error in await asyncio.gather(*asked, return_exceptions=True)] == [Unavailable] * 2
+    finally:
+        set_on_retry_hooks(None)
+    assert len({round(wait, 9) for wait in waits}) == len(waits) == 4
 
 
 async def test_a_service_that_never_answers_is_given_up_also_in_this_process() -> None:

@@ -12,8 +12,9 @@ from huleedu.cli.admin import installation
 from huleedu.cli.assess import counted
 from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Unavailable, Usage
-from huleedu.platform.http import Refused
+from huleedu.platform.http import Refused, Stranger
 from huleedu.platform.installation import DATABASE, examine
+from huleedu.platform.migrate import examine_sqlite
 from huleedu.platform.settings import unread
 from huleedu.services import ROSTER
 
@@ -60,10 +61,11 @@ async def diagnose(settings: Settings) -> list[Check]:
         return checks
     try:
         async with installation(settings) as ask_service:
-            checks += [await _check(service, _letters(settings, ask_service, service)) for service in ROSTER]
-        if not settings.database_url:
-            size = (settings.data_dir / DATABASE).stat().st_size
-            checks.append(Check("database", sound=True, found=f"{size / 2**20:.1f} MiB"))
+            if not settings.database_url:
+                looking = asyncio.to_thread(examine_sqlite, settings.data_dir / DATABASE)
+                checks.append(await _check("database", looking))
+            if checks[-1].sound:
+                checks += [await _check(service, _letters(settings, ask_service, service)) for service in ROSTER]
     except (Usage, Problem) as told:
         checks.append(Check("data", sound=False, found=str(told)))
     return checks
@@ -99,6 +101,8 @@ async def _letters(settings: Settings, ask_service: Ask, service: str) -> str:
         raise Usage(
             f"The service at {places} does not know the key of this process: give both the same HULEEDU_SERVICE_KEYS."
         ) from error
+    except Stranger as error:
+        raise Usage(f"Something else than the service answers at {places}: mend HULEEDU_PEERS.") from error
     except Unavailable as error:
         if not places:
             raise

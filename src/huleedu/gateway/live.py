@@ -349,7 +349,10 @@ class Live:
             PUSH_SECONDS.observe(max(0.0, (now - at).total_seconds()))  # clocks may differ
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
-        """Send this page of the feed, and those that follow it, or say that the feed is another one by now."""
+        """Send this page of the feed, and those that follow it, or say that the feed is another one by now.
+
+        What is sent so may be of any age, and is not timed.
+        """
         while page["items"]:
             for item in page["items"]:
                 await self._send(socket, item)

@@ -207,6 +207,10 @@ class Refused(Problem):
     """It does not know the key that was shown to it: the operator must mend that, not who asked."""
 
 
+class Stranger(Problem):
+    """Something else answers where the service is said to be: the operator must mend that, not who asked."""
+
+
 class Way:
     """One of the places where a service answers. One that does not is let be for a moment: nobody waits for it."""
 
@@ -314,16 +318,25 @@ class Peer:
                 way.found(answering=False)
             raise (Unreached if isinstance(error, UNSENT) else Unavailable)(away) from error
         way.found(answering=True)
-        if response.is_success:
-            return response.json() if response.content else None
-        if response.status_code in AWAY:
+        return self._answer(response)
+
+    def _answer(self, response: httpx2.Response) -> Any:  # noqa: ANN401 -- JSON
+        status = response.status_code
+        if status in AWAY:
             raise Unavailable(f"The service {self._name} could not answer; try again in a moment.")
-        if response.status_code in BY_STATUS:
-            body = response.json()
-            raise BY_STATUS[response.status_code](body["detail"], code=body["code"])
-        log.error("http.peer_fault", peer=self._name, status=response.status_code)
-        fault = Refused if response.status_code == HTTPStatus.UNAUTHORIZED else Problem
-        raise fault(f"The service {self._name} answered {response.status_code}. If it stays so, tell your IT.")
+        try:
+            if response.is_success:
+                return response.json() if response.content else None
+            if refusal := BY_STATUS.get(status):
+                body = response.json()
+                raise refusal(body["detail"], code=body["code"])
+            fault = Refused if status == HTTPStatus.UNAUTHORIZED else Problem
+            told = f"The service {self._name} answered {status}. If it stays so, tell your IT."
+        except (ValueError, LookupError, TypeError):  # a page, or JSON that is not ours
+            fault = Stranger
+            told = f"Something else answers where HULEEDU_PEERS says that the service {self._name} is. Tell your IT."
+        log.error("http.peer_fault", peer=self._name, status=status, cause=fault.__name__)
+        raise fault(told)
 
 
 def _uuid(text: str | None) -> UUID | None:

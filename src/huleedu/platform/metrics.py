@@ -59,7 +59,8 @@ HANDLER_SECONDS = Histogram(
 )
 PUSH_SECONDS = Histogram(
     "huleedu_push_seconds",
-    "Time from a view's transaction to the frame that tells a page; what is told in one go counts once, its oldest.",
+    "Time from a view's transaction to the frame that tells a page; what is told in one go counts once, its oldest."
+    " Frames by which a page catches up, when it connects or has missed one, are not in it.",
     registry=REGISTRY,
     buckets=QUICK,
 )

@@ -71,6 +71,13 @@ def migrate(path: Path) -> list[str]:
     return has
 
 
+def examine_sqlite(path: Path) -> str:
+    """Return what a database of this version is, or raise Usage: what is to be mended there."""
+    with create_engine(f"sqlite:///{path}", poolclass=NullPool).connect() as connection:
+        _require_tables(connection)
+    return f"{path.stat().st_size / 2**20:.1f} MiB"
+
+
 async def migrate_postgres(url: str) -> list[str]:
     """Upgrade a PostgreSQL database, which must be there; whoever comes second waits for the first."""
     async with postgres(url) as connection:
@@ -87,8 +94,7 @@ async def examine_postgres(url: str) -> str:
     async with postgres(url) as connection:
         if not await connection.run_sync(is_current):
             raise Usage("The database has not the form of this version: run `huleedu migrate` as the tables' owner.")
-        if lost := await connection.run_sync(_lost):
-            raise Usage(f"Tables are missing: {', '.join(lost)}. Restore the database from its back-up.")
+        await connection.run_sync(_require_tables)
         if denied := (await connection.execute(text(DENIED))).scalars().all():
             raise Usage(
                 f"The role of HULEEDU_DATABASE_URL may not use {', '.join(denied)}:"
@@ -131,9 +137,10 @@ def is_current(connection: Connection) -> bool:
     return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
 
 
-def _lost(connection: Connection) -> list[str]:
-    """Return the tables that are not there, of those whose owners this process knows."""
-    return sorted(metadata.tables.keys() - inspect(connection).get_table_names())
+def _require_tables(connection: Connection) -> None:
+    """Raise Usage if tables are missing, of those whose owners this process knows."""
+    if lost := sorted(metadata.tables.keys() - inspect(connection).get_table_names()):
+        raise Usage(f"Tables are missing: {', '.join(lost)}. Restore the database from its back-up.")
 
 
 def _upgrade(connection: Connection, newer: str, otherwise: str) -> list[str]:
