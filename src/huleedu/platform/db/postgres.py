@@ -73,7 +73,7 @@ class PostgresTx(Tx):
 
     @override
     def _execute_all(self, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> Iterator[CursorResult[Any]]:
-        """Insert all rows by one statement, which costs the server half of what one for each does."""
+        """Insert rows by one statement, however many there are; what one key is given again, by one after it."""
         names = tuple(rows[0])
         for portion in _portions(statement.table, rows):
             columns = {name: [row[name] for row in portion] for name in names}
@@ -213,9 +213,8 @@ class PostgresDb(Db):
 
 
 def _portions(table: TableClause, rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Sort rows by the table's key, so that nobody deadlocks, and part those of one key.
+    """Sort rows by the table's key, so that nobody deadlocks; no portion holds a key twice, for no statement may.
 
-    A statement must not touch a row twice, and what is said of it last is what holds: that is said in a portion after.
     Rows that are yet to be numbered stay as they are.
     """
     names = [column.name for column in table.primary_key]
@@ -233,7 +232,7 @@ def _portions(table: TableClause, rows: Sequence[Mapping[str, Any]]) -> list[lis
 
 @lru_cache
 def _unnested(statement: Insert, names: tuple[str, ...]) -> Insert:
-    """Return the statement with these columns' values as an array each: one text, however many rows there are."""
+    """Return the statement with an array for each of these columns."""
     arrays = (bindparam(name, type_=ARRAY(statement.table.c[name].type, dimensions=1)) for name in names)
     given = func.unnest(*arrays).table_valued(*names).render_derived()
     return statement.from_select(names, select(*given.c))
