@@ -36,6 +36,8 @@ RATE, SECONDS = 500, 6
 POLL_SECONDS = 0.005
 
 view = Table("bench_view", MetaData(), Column("key", Text, primary_key=True), Column("events", Integer, nullable=False))
+PUT = insert(view)
+ADD = PUT.on_conflict_do_update(index_elements=["key"], set_={"events": view.c.events + PUT.excluded.events})
 FOLDED = "bench:folded"
 
 
@@ -56,10 +58,7 @@ def fold(tx: Tx, envelopes: Sequence[EventEnvelope[Any]], _facts: Mapping[str, o
     seen: dict[str, int] = {}
     for envelope in envelopes:
         seen[envelope.subject] = seen.get(envelope.subject, 0) + 1
-    statement = insert(view)
-    changes = {"events": view.c.events + statement.excluded.events}
-    rows = [{"key": key, "events": seen[key]} for key in sorted(seen)]
-    tx.execute(statement.on_conflict_do_update(index_elements=["key"], set_=changes), rows)
+    tx.put(ADD, [{"key": key, "events": count} for key, count in seen.items()])
     tx.announce(FOLDED)
     return ()
 

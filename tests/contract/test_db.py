@@ -3,11 +3,12 @@
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, Text, func, select, update
+from sqlalchemy import Boolean, Column, ForeignKey, Integer, MetaData, Table, Text, func, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from huleedu.platform.clock import Clock
@@ -20,6 +21,24 @@ tables = MetaData()
 thing = Table("thing", tables, Column("id", Integer, primary_key=True), Column("at", Timestamp), Column("name", Text))
 part = Table("part", tables, Column("thing", ForeignKey("thing.id", deferrable=True, initially="DEFERRED")))
 queue = Table("queue", tables, Column("place", Big, primary_key=True, autoincrement=True), Column("name", Text))
+row = Table(
+    "row",
+    tables,
+    Column("key", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("note", Text),
+    Column("size", Big),
+    Column("over", Boolean),
+    Column("at", Timestamp),
+)
+ROW: dict[str, Any] = {"number": 1, "version": 1, "note": None, "size": None, "over": None, "at": None}
+PUT = insert(row)
+NEWEST = PUT.on_conflict_do_update(
+    index_elements=["key", "number"],
+    set_={"version": PUT.excluded.version, "note": func.coalesce(PUT.excluded.note, row.c.note)},
+    where=row.c.version < PUT.excluded.version,
+).returning(row.c.key, row.c.version)
 
 
 @pytest.fixture
@@ -185,9 +204,9 @@ async def test_bodies_run_in_their_callers_context_and_moments_keep_their_zone(d
 async def test_conflicts_many_values_members_of_objects_and_large_numbers_mean_the_same(db: Db) -> None:
     def body(tx: Tx) -> None:
         rows = [{"id": number, "name": f'{{"run_id": "run {number}", "none": null}}'} for number in range(2_000)]
-        tx.execute(insert(thing), rows)
+        tx.put(insert(thing), rows)
         again = insert(thing)
-        tx.execute(
+        tx.put(
             again.on_conflict_do_update(index_elements=["id"], set_={"name": again.excluded.name}),
             [{"id": 7, "name": "{}"}, {"id": 7, "name": '{"run_id": "later"}'}],
         )
@@ -203,6 +222,56 @@ async def test_conflicts_many_values_members_of_objects_and_large_numbers_mean_t
     assert await db.read(lambda tx: tx.scalar(select(member(thing.c.name, "none")).limit(1))) is None
     assert await db.read(lambda tx: tx.scalars(select(each("wanted").c.value), wanted=wanted)) == wanted
     assert await db.read(lambda tx: tx.scalar(select(queue.c.place))) == 2**40
+
+
+def rows(tx: ReadTx) -> list[dict[str, Any]]:
+    return [dict(found._mapping) for found in tx.all(select(row).order_by(row.c.key, row.c.number))]
+
+
+async def test_what_is_put_comes_back_as_it_was(db: Db) -> None:
+    notes = ["", "NULL", '{"a": [1, null]}', "{a,b}", "quoted \"'\\ å\n", None]
+    given = [{**ROW, "key": str(number), "note": note} for number, note in enumerate(notes)]
+    given.append({**ROW, "key": "7", "number": -1, "version": 2**31 - 1, "size": 2**40, "over": True})
+    given.append({**ROW, "key": "8", "over": False, "at": datetime(2026, 1, 1, 12, 0, 0, 1, tzinfo=UTC)})
+    assert await db.write(lambda tx: tx.put(PUT, given)) == []
+    assert await db.write(lambda tx: tx.put(PUT, [])) == []
+    assert await db.read(rows) == given
+
+
+async def test_rows_of_one_key_are_put_one_after_the_other_and_nothing_older_over_newer(db: Db) -> None:
+    def said(*versions: tuple[str, int, str | None]) -> list[dict[str, Any]]:
+        return [{**ROW, "key": key, "version": version, "note": note} for key, version, note in versions]
+
+    first = await db.write(lambda tx: tx.put(NEWEST, said(("there", 5, "is newer"))))
+    several = said(("there", 4, "older"), ("new", 1, "kept"), ("late", 3, "newer"), ("new", 2, None), ("late", 2, "x"))
+    touched = await db.write(lambda tx: tx.put(NEWEST, several))
+    assert first == [("there", 5)]
+    assert sorted(touched) == [("late", 3), ("new", 1), ("new", 2)]
+    wanted = [("late", 3, "newer"), ("new", 2, "kept"), ("there", 5, "is newer")]
+    assert [(found["key"], found["version"], found["note"]) for found in await db.read(rows)] == wanted
+
+
+async def test_rows_that_are_yet_to_be_numbered_are_put_in_their_order(db: Db) -> None:
+    given = [{"name": str(number * 7 % 1_000)} for number in range(3_000)]
+    await db.write(lambda tx: tx.put(insert(queue), given))
+    assert await db.read(lambda tx: tx.scalars(select(queue.c.name).order_by(queue.c.place))) == [
+        one["name"] for one in given
+    ]
+
+
+async def test_rows_given_in_any_order_deadlock_nobody(db: Db) -> None:
+    def say(version: int) -> Callable[[Tx], None]:
+        def body(tx: Tx) -> None:
+            begun.append(version)
+            given = [{**ROW, "key": str(number), "version": version} for number in range(200)]
+            tx.put(NEWEST, given[:: (-1) ** version])
+
+        return body
+
+    begun: list[int] = []
+    await asyncio.gather(*(db.write(say(version)) for version in range(1, 41)))
+    assert sorted(begun) == list(range(1, 41)), "none was run again"
+    assert {found["version"] for found in await db.read(rows)} == {40}
 
 
 async def test_it_says_when_it_is_not_open(db: Db) -> None:

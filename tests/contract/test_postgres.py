@@ -21,6 +21,7 @@ from huleedu.platform import migrate
 from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
 from huleedu.platform.db import Db, ReadTx, Tx, metadata, postgres
+from huleedu.platform.db import insert as upsert
 from huleedu.platform.db.postgres import PostgresDb
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.log import store
@@ -48,7 +49,7 @@ async def db(url: str, clock: Clock) -> AsyncIterator[Db]:
     db = PostgresDb(url, clock)
     await db.start()
     await db.write(lambda tx: tables.create_all(tx._connection))
-    await db.write(lambda tx: tx.execute(insert(counter), [{"id": number, "number": 0} for number in (1, 2)]))
+    await db.write(lambda tx: tx.put(insert(counter), [{"id": number, "number": 0} for number in (1, 2)]))
     yield db
     await db.close()
 
@@ -105,6 +106,26 @@ async def test_what_is_shown_of_a_class_is_not_looked_for_among_those_of_the_who
     found = await db.write(plans)
     assert sum("Scan on essay" in line or "using essay" in line for line in found) >= 6
     assert not [line for line in found if "Seq Scan on essay" in line]
+
+
+async def test_however_many_rows_are_put_they_are_one_statement_that_is_prepared_once(db: Db) -> None:
+    def told(tx: Tx) -> list[tuple[str, bool]]:
+        executed: list[tuple[str, bool]] = []
+
+        def keep(*given: Any) -> None:  # noqa: ANN401 -- a connection, a cursor, the statement, …, whether many
+            executed.append((given[2], given[5]))
+
+        event.listen(tx._connection, "before_cursor_execute", keep)
+        for last in (4, 2_000):
+            tx.put(put, [{"id": number, "number": last} for number in range(last)])
+        event.remove(tx._connection, "before_cursor_execute", keep)
+        return executed
+
+    statement = upsert(counter)
+    put = statement.on_conflict_do_update(index_elements=["id"], set_={"number": statement.excluded.number})
+    executed = await db.write(told)
+    assert executed == [(executed[0][0], False)] * 2
+    assert await db.read(numbers) == [2_000] * 2_000
 
 
 @pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")

@@ -144,7 +144,7 @@ async def test_what_is_kept_is_for_this_user_only_and_a_killed_server_is_forgott
 
 async def test_an_error_says_where_in_our_code_and_quotes_nothing(house: House) -> None:
     def insert(tx: Tx) -> None:
-        tx.execute(text("INSERT INTO account VALUES (:name)"), [{"name": "Anna Ek"}])
+        tx.execute(text("INSERT INTO account VALUES (:name)"), name="Anna Ek")
 
     with pytest.raises(DBAPIError) as raised:
         await house.platform.db.write(insert)

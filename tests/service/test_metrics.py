@@ -75,7 +75,7 @@ async def test_what_a_group_has_not_handled_grows_old_and_what_is_in_the_view_to
     def say(tx: Tx) -> None:
         store.take(tx, VIEWS, TOPIC, 0)
         row = {"topic": TOPIC, "key": "batch", "envelope": "{}", "at": tx.now}
-        tx.execute(insert(store.outbox), [row] * 3)
+        tx.put(insert(store.outbox), [row] * 3)
         said = f"{int((tx.now.timestamp() - 30) * 1000):012x}70008000000000000000"
         store.unseen(tx, VIEWS, [said, "f81d4fae7dec41d0a76500a0c91e6bf6", f"{TOPIC}/0/1"])
 

@@ -71,8 +71,8 @@ def _take_seqs() -> ReturningInsert[tuple[str, int]]:
 
 def take_seqs(tx: Tx, counts: Mapping[str, int]) -> dict[str, int]:
     """Take so many places in each teacher's feed and return the first of each; they are locked until the commit."""
-    rows = [{"user_id": user_id, "seq": count} for user_id, count in sorted(counts.items())]
-    return {row.user_id: row.seq - counts[row.user_id] + 1 for row in tx.returning(_take_seqs(), rows)}
+    rows = [{"user_id": user_id, "seq": count} for user_id, count in counts.items()]
+    return {row.user_id: row.seq - counts[row.user_id] + 1 for row in tx.put(_take_seqs(), rows)}
 
 
 _ADD = insert(feed)
@@ -94,7 +94,7 @@ def add(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
         }
         for user_id, item in entries
     ]
-    tx.execute(_ADD, rows)
+    tx.put(_ADD, rows)
 
 
 def entries(tx: ReadTx, user_id: str, epoch: int, after: int, limit: int) -> list[FeedItem]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -134,7 +135,7 @@ class Aggregator:
         told = [changes[batch_id] for batch_id in sorted(changes)]
         phases = [row for change in told for row in change.phases]
         store.put_essays(tx, generations, [essay for change in told for essay in change.essays])
-        store.put_phases(tx, generations, sorted(phases, key=lambda row: (row.essay_id, row.phase, row.version)))
+        store.put_phases(tx, generations, sorted(phases, key=attrgetter("version")))
         store.put_batches(tx, generations, [change.state for change in told])
         for envelope in {envelope.subject: envelope for envelope in envelopes}.values():
             with caused_by(envelope):

@@ -206,7 +206,7 @@ def put_batches(tx: Tx, generations: Iterable[int], states: Iterable[ProcessingP
         }
         for state in states
     ]
-    tx.execute(_put_batches(), [{"generation": number, **row} for number in generations for row in rows])
+    tx.put(_put_batches(), [{"generation": number, **row} for number in generations for row in rows])
 
 
 def note_end(tx: Tx, generations: Iterable[int], batch_id: str, run_id: str) -> bool:
@@ -253,7 +253,7 @@ def put_essays(tx: Tx, generations: Iterable[int], essays: Sequence[EssayRow]) -
     """Write essays; one that was removed stays removed."""
     for number in generations:
         rows = [{"generation": number, "removed": False, **vars(essay)} for essay in essays]
-        tx.execute(_PUT_ESSAYS, rows)
+        tx.put(_PUT_ESSAYS, rows)
 
 
 def remove_essay(tx: Tx, generations: Iterable[int], batch_id: str, essay_id: str) -> None:
@@ -297,7 +297,7 @@ def put_phases(tx: Tx, generations: Iterable[int], rows: Sequence[EssayPhaseChan
         values = [
             {"generation": number, **vars(row), "metrics": _METRICS.dump_json(row.metrics).decode()} for row in kept
         ]
-        tx.execute(_put_phases(), values)
+        tx.put(_put_phases(), values)
 
 
 @cache

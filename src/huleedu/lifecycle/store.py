@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -26,6 +27,8 @@ from huleedu.platform.db import Big, Timestamp, among, insert, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from sqlalchemy.dialects.postgresql import Insert
 
     from huleedu.contracts.phase import EssayOutcome, PhaseName
     from huleedu.platform.db import ReadTx, Tx
@@ -98,14 +101,18 @@ def versions(tx: ReadTx, essay_ids: Iterable[str]) -> dict[str, int]:
     return {row.essay_id: row.latest for row in tx.all(wanted, essay_ids=essay_ids)}
 
 
+@cache
+def _save() -> Insert:
+    statement = insert(essay_phase)
+    changeable = ("status", "version", "code", "detail", "result_id", "metrics")
+    new = {name: statement.excluded[name] for name in changeable}
+    return statement.on_conflict_do_update(index_elements=["run_id", "phase", "essay_id"], set_=new)
+
+
 def save(tx: Tx, essays: Sequence[EssayPhase]) -> None:
     """Write these essays' rows."""
     rows = [{**essay.model_dump(mode="json"), "metrics": json.dumps(essay.metrics)} for essay in essays]
-    statement = insert(essay_phase)
-    changeable = {
-        name: statement.excluded[name] for name in ("status", "version", "code", "detail", "result_id", "metrics")
-    }
-    tx.execute(statement.on_conflict_do_update(index_elements=["run_id", "phase", "essay_id"], set_=changeable), rows)
+    tx.put(_save(), rows)
 
 
 def load(tx: ReadTx, run_id: str, phase: PhaseName, essay_id: str) -> EssayPhase | None:

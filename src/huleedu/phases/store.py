@@ -121,7 +121,7 @@ def enqueue(tx: Tx, request: PhaseWorkRequestedV1, asked_by: Mapping[str, str | 
         "due": due,
         **asked_by,
     }
-    tx.execute(_enqueue(), [row])
+    tx.execute(_enqueue(), **row)
     tx.announce(QUEUE_CHANNEL)
 
 

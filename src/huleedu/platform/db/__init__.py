@@ -26,7 +26,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Dialect, Executable, Row, TableValuedAlias
+    from sqlalchemy import ColumnElement, Connection, CursorResult, Dialect, Executable, Insert, Row, TableValuedAlias
     from sqlalchemy.sql.compiler import SQLCompiler
 
     from huleedu.platform.clock import Clock
@@ -174,15 +174,17 @@ class Tx(ReadTx):
         self.announced: set[str] = set()
         self.later: list[Callable[[], object]] = []
 
-    def execute(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
-        """Execute, and return how many rows were touched; or execute for each of the rows, in their order."""
-        if rows is None:
-            return self._connection.execute(statement).rowcount
-        return self._connection.execute(statement, rows).rowcount if rows else 0
+    def execute(self, statement: Executable, **given: object) -> int:
+        """Execute, and return how many rows were touched."""
+        return self._connection.execute(statement, given).rowcount
 
-    def returning(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
-        """Execute for each of the rows and return what the statement returns of each, in no order."""
-        return self._connection.execute(statement, rows).all() if rows else ()
+    def put(self, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+        """Insert each of the rows, those of one key in their order; return what is returned of each, in no order."""
+        done = self._execute_all(statement, rows) if rows else ()
+        return [row for result in done if result.returns_rows for row in result]
+
+    def _execute_all(self, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> Iterable[CursorResult[Any]]:
+        return [self._connection.execute(statement, rows)]
 
     def lock(self, names: Iterable[str]) -> None:
         """Have these names to oneself until the transaction is over. A single writer has them anyway."""

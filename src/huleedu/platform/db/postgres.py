@@ -11,11 +11,13 @@ import asyncio
 import itertools
 import json
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -26,9 +28,9 @@ from huleedu.platform.errors import Unavailable
 from huleedu.platform.tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, CursorResult, Insert, TableClause
 
     from huleedu.platform.clock import Clock
 
@@ -68,6 +70,14 @@ class PostgresTx(Tx):
         number = func.hashtextextended(each("names").c.value, 0).label("number")
         numbers = select(number).distinct().order_by(number).subquery()
         self.all(select(func.pg_advisory_xact_lock(numbers.c.number)), names=set(names))
+
+    @override
+    def _execute_all(self, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> Iterator[CursorResult[Any]]:
+        """Insert rows by one statement, however many there are; what one key is given again, by one after it."""
+        names = tuple(rows[0])
+        for portion in _portions(statement.table, rows):
+            columns = {name: [row[name] for row in portion] for name in names}
+            yield self._connection.execute(_unnested(statement, names), columns)
 
     def notify(self) -> None:
         """Have what was announced told to everybody who listens, with the commit."""
@@ -200,6 +210,32 @@ class PostgresDb(Db):
         announced = frozenset(json.loads(heard[-1]))
         for watch in self._watches:
             watch.tell(announced)
+
+
+def _portions(table: TableClause, rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Sort rows by the table's key, so that nobody deadlocks; no portion holds a key twice, for no statement may.
+
+    Rows that are yet to be numbered stay as they are.
+    """
+    names = [column.name for column in table.primary_key]
+    if not rows[0].keys() >= set(names):
+        return [list(rows)]
+    key = itemgetter(*names)
+    portions: list[list[Mapping[str, Any]]] = []
+    for _, same in itertools.groupby(sorted(rows, key=key), key):
+        for number, row in enumerate(same):
+            if number == len(portions):
+                portions.append([])
+            portions[number].append(row)
+    return portions
+
+
+@lru_cache
+def _unnested(statement: Insert, names: tuple[str, ...]) -> Insert:
+    """Return the statement with an array for each of these columns."""
+    arrays = (bindparam(name, type_=ARRAY(statement.table.c[name].type, dimensions=1)) for name in names)
+    given = func.unnest(*arrays).table_valued(*names).render_derived()
+    return statement.from_select(names, select(*given.c))
 
 
 def _sqlstate(error: Exception) -> str:

@@ -143,12 +143,14 @@ def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) 
     return rows
 
 
+_POST = insert(outbox)
+
+
 def post(tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
     """Put composed messages into the outbox, in this order."""
     for topic in {row["topic"] for row in rows}:
         tx.announce(topic_channel(topic))
-    if rows:
-        tx.execute(insert(outbox), rows)
+    tx.put(_POST, rows)
 
 
 def forget(tx: Tx, key: str) -> None:
@@ -256,7 +258,7 @@ def _unseen() -> Executable:
 
 def unseen(tx: Tx, group: str, event_ids: Iterable[str]) -> set[str]:
     """Note these events in the group's inbox and return those that were not there."""
-    return set(tx.scalars(_unseen(), group=group, event_ids=event_ids, now=tx.now))
+    return set(tx.scalars(_unseen(), group=group, event_ids=sorted(event_ids), now=tx.now))
 
 
 def bury(tx: Tx, group: str, key: str) -> None:
