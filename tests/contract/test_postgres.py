@@ -174,7 +174,7 @@ async def test_a_deadlock_is_run_again_and_done_once(db: Db) -> None:
     tried: list[int] = []
     await asyncio.gather(db.write(both(1, 2)), db.write(both(2, 1)))
     assert await db.read(numbers) == [2, 2]
-    assert len(tried) == 3
+    assert len(tried) >= 3, "more, if the victim was quicker than whom it had made way for"
 
 
 async def test_a_lock_that_does_not_come_passes_and_a_statement_that_never_ends_does_not(
@@ -210,8 +210,9 @@ async def test_what_another_process_announces_is_heard_by_one_connection_whateve
     monkeypatch.setattr(postgres, "FLOOR_SECONDS", 3600.0)
     here = PostgresDb(url, clock)
     await here.start()
-    while await db.read(listeners) != 2:
-        pass
+    with here.watch(["anything"]) as watch:
+        for _ in range(2):
+            await watch.take()  # at first, and when it is heard from now on
     with ExitStack() as stack:
         watches = [stack.enter_context(here.watch([str(number), "all"])) for number in range(100)]
         for watch in watches:
