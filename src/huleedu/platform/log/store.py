@@ -27,6 +27,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
 from huleedu.platform.db import Big, Timestamp, among, each, insert, metadata
+from huleedu.platform.errors import TooLarge
 from huleedu.platform.log import Backlog
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ tombstone = Table(
 )
 
 
+LARGEST_BYTES = 4_000_000
+"""Of one event: the frozen list of a batch of thousands of essays fits many times."""
 MOST = 10_000
 """What waits is counted so far: whoever looks must not make it worse."""
 
@@ -120,7 +123,11 @@ def append(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -
 
 
 def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -> list[dict[str, Any]]:
-    """Return the messages' rows in the bound context. The event ids are minted here, once."""
+    """Return the messages' rows in the bound context. The event ids are minted here, once.
+
+    Raises:
+        TooLarge: so that nothing is said that a broker would never take, and that would hold its key for ever.
+    """
     context = current()
     rows = []
     for message in messages:
@@ -138,8 +145,10 @@ def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) 
             user_id=context.user_id,
             version=message.subject_version,
             data=message,
-        )
-        rows.append({"topic": topic, "key": message.batch_id, "envelope": envelope.model_dump_json(), "at": tx.now})
+        ).model_dump_json()
+        if (size := len(envelope.encode())) > LARGEST_BYTES:
+            raise TooLarge(f"{type(message).__name__} has {size:,} bytes; the log takes {LARGEST_BYTES:,} at most.")
+        rows.append({"topic": topic, "key": message.batch_id, "envelope": envelope, "at": tx.now})
     return rows
 
 
@@ -171,10 +180,15 @@ def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
     tx.lock(f"{group}/{key}" for key in keys)
 
 
-def waiting(tx: ReadTx, limit: int) -> Sequence[Any]:
-    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope)."""
-    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope)
-    return tx.all(select(*columns).where(Settled()).order_by(outbox.c.pos).limit(limit))
+def waiting(tx: ReadTx, limit: int, besides: Iterable[str] = ()) -> Sequence[Any]:
+    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope, lane).
+
+    A lane is "topic/key"; of those in `besides` nothing is returned.
+    """
+    lane = (outbox.c.topic + "/" + outbox.c.key).label("lane")
+    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope, lane)
+    others = lane.not_in(select(each("besides").c.value))
+    return tx.all(select(*columns).where(Settled(), others).order_by(outbox.c.pos).limit(limit), besides=besides)
 
 
 def relayed(tx: Tx, positions: Sequence[int]) -> None:
