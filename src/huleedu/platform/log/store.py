@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
+from itertools import takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -89,7 +91,8 @@ class Settled(FunctionElement[bool]):
     """Whether no transaction is left that can still add a row before this one: what a relay may read, by `pos`.
 
     With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
-    key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key.
+    key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key. So
+    what is settled may still come after something that is not.
     """
 
     inherit_cache = True
@@ -183,12 +186,13 @@ def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
 def waiting(tx: ReadTx, limit: int, besides: Iterable[str] = ()) -> Sequence[Any]:
     """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope, lane).
 
-    A lane is "topic/key"; of those in `besides` nothing is returned.
+    A lane is "topic/key"; of those in `besides` nothing is returned, nor anything behind what is not settled.
     """
     lane = (outbox.c.topic + "/" + outbox.c.key).label("lane")
-    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope, lane)
-    others = lane.not_in(select(each("besides").c.value))
-    return tx.all(select(*columns).where(Settled(), others).order_by(outbox.c.pos).limit(limit), besides=besides)
+    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope, lane, Settled().label("settled"))
+    others = select(*columns).where(lane.not_in(select(each("besides").c.value)))
+    rows = tx.all(others.order_by(outbox.c.pos).limit(limit), besides=besides)
+    return list(takewhile(attrgetter("settled"), rows))
 
 
 def relayed(tx: Tx, positions: Sequence[int]) -> None:
