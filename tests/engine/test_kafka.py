@@ -356,6 +356,17 @@ async def test_however_much_is_refused_other_keys_go_on(
     assert len(await asyncio.to_thread(everything, url)) == 3 * (len(MIXED) - len(keys))
 
 
+async def test_a_topic_that_is_missing_keeps_back_no_other(servers: Servers, tmp_path: Path) -> None:
+    there = [TOPICS[kind] for kind in KINDS if TOPICS[kind] != TOPIC]
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], there) as url, world_on(tmp_path, url) as world:
+        await say_round(world, 0, MIXED)
+        with pytest.raises(Unavailable, match="of 8 keys"):
+            await log_of(world).tend(SystemClock())
+        assert [key for key, _ in await left(world)] == [key for kind, key in MIXED if kind is CHANGED]
+        await asyncio.to_thread(create_topics, url)
+        await all_sent(world)
+
+
 @pytest.mark.parametrize("narrow", [1], indirect=True)
 async def test_of_a_key_that_was_refused_nothing_more_is_sent_until_one_is_taken(narrow: tuple[World, str]) -> None:
     world, url = narrow

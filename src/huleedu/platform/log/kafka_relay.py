@@ -40,6 +40,7 @@ PRODUCER: dict[str, Any] = {
     "acks": "all",
     "batch.size": BATCH_BYTES,
     "message.timeout.ms": 0,  # it waits for the broker as long as it takes: a record that is given up breaks the order
+    "topic.metadata.propagation.max.ms": 1_000,  # others wait so long for a topic that is missing; by default 30 s
     "partitioner": "murmur2_random",  # the one of other languages' clients
 }
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ class Relay:
                     await watch.take()
                     while await self._db.elected("relay") and (rows := await self._waiting(refused)):
                         refused |= await self._send(producer, rows)
-                        if refused:
+                        if refused and len(rows) < FETCH:
                             break
         finally:
             producer.purge()
