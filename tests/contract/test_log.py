@@ -14,11 +14,12 @@ from huleedu.contracts.envelope import Event
 from huleedu.contracts.messages import TOPICS, decode
 from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, Tx
+from huleedu.platform.errors import TooLarge
 from huleedu.platform.log import Backlog, Consumer, Log, Record, store
 from huleedu.platform.log.embedded import EmbeddedLog
 from tests.engine.kafka import kafka_log
 from tests.servers import ENGINE
-from tests.service.world import CHANGED, COMPLETED, Lane, event, events, number
+from tests.service.world import CHANGED, COMPLETED, REJECTED, Lane, event, events, number
 
 HEARD = [TOPICS[BatchStateChangedV1], TOPICS[BatchPipelineCompletedV1]]
 LANES: tuple[Lane, ...] = tuple((kind, key) for kind in (CHANGED, COMPLETED) for key in ("x", "y", "z"))
@@ -159,6 +160,20 @@ async def test_an_event_travels_with_its_cause_and_keeps_its_id(log: Log, db: Db
         assert (envelope.event_id, envelope.correlation_id, envelope.user_id) == (minted, correlation, "ann")
         assert (envelope.source_service, envelope.subject, record.key, envelope.version) == ("gateway", "x", "x", 7)
         assert envelope.traceparent == f"00-{1:032x}-{2:016x}-01"
+
+
+async def test_the_largest_event_that_can_be_said_arrives_and_a_larger_one_is_not_said(log: Log, db: Db) -> None:
+    def said(size: int) -> Event:
+        return REJECTED(batch_id="x", run_id="", code="", detail="å" * (size // 2) + "x" * (size % 2))
+
+    (row,) = await db.write(lambda tx: store.compose(tx, [said(0)]))
+    room = store.LARGEST_BYTES - len(row["envelope"])
+    with pytest.raises(TooLarge, match=r"BatchPipelineRejectedV1 has 4,000,001 bytes; .* 4,000,000 at most"):
+        await say(db, said(room + 1))
+    await say(db, said(room))
+    async with log.consume("g", [row["topic"]]) as consumer:
+        (record,) = await consumer.fetch()
+    assert len(record.value) == store.LARGEST_BYTES
 
 
 async def test_bytes_that_mean_nothing_are_handed_on_as_they_are(log: Log, db: Db) -> None:

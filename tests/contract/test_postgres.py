@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import huleedu.services  # noqa: F401 -- names every table
 from huleedu.aggregator import store as views
 from huleedu.contracts.batch import BatchErasureReportedV1
+from huleedu.contracts.messages import decode
 from huleedu.platform import migrate
 from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
@@ -320,6 +321,39 @@ async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_befor
     while not await db.read(said):
         pass
     assert await db.read(said) == ["slow", "quick"]
+
+
+async def test_a_relay_reads_nothing_before_what_was_said_earlier_of_its_key_in_a_later_transaction(db: Db) -> None:
+    def say(name: str, tx: Tx) -> None:
+        store.hold(tx, "g", ["key"])
+        store.append(tx, [BatchErasureReportedV1(batch_id="key", service=name)])
+
+    def waited_for_the_key(tx: Tx) -> None:
+        store.bury(tx, "g", "another")  # which gives the transaction its number
+        began.set()
+        say("second", tx)
+
+    def had_the_key(tx: Tx) -> None:
+        store.hold(tx, "g", ["key"])
+        has.set()
+        while not may_go_on.is_set():
+            tx.scalar(select(func.pg_sleep(0.01)))
+        say("first", tx)
+
+    has, began, may_go_on, over = (asyncio.Event() for _ in range(4))
+    first = asyncio.ensure_future(db.write(had_the_key))
+    await has.wait()
+    second = asyncio.ensure_future(db.write(waited_for_the_key))
+    await began.wait()
+    running = await held(db, lambda tx: store.bury(tx, "g", "a third"), over)
+    may_go_on.set()
+    await asyncio.gather(first, second)
+    early = await db.read(lambda tx: store.waiting(tx, 10))
+    over.set()
+    await running
+    rows = await db.read(lambda tx: store.waiting(tx, 10))
+    assert [decode(row.topic, row.envelope).data.service for row in rows] == ["first", "second"]
+    assert early == []
 
 
 async def test_of_the_processes_on_a_database_one_is_elected_until_it_ends_or_falls_silent(

@@ -5,25 +5,29 @@ import itertools
 import json
 import os
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka.admin import AdminClient
 from sqlalchemy import select
 from typing_extensions import override
 
 from huleedu.contracts.batch import BatchStateChangedV1
+from huleedu.contracts.essay import EssayStatus
 from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.orchestrator import store as orchestrator
 from huleedu.platform.errors import Retry
 from huleedu.platform.installation import opened
 from huleedu.platform.log import store as log_store
+from huleedu.platform.log.kafka import Cluster
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER, build_all
 from scripts.servers import free_ports
@@ -34,6 +38,7 @@ from tests.system.house import House, Teacher
 NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
 Place = tuple[str, int]
 """A service, and which of its processes."""
+STANDINGS = [EssayStatus.ACCEPTED, EssayStatus.PROCESSING, EssayStatus.COMPLETED]
 KEYS = f"{'n' * 32} {'o' * 32}"
 
 
@@ -140,6 +145,7 @@ async def check(town: Town, anna: Teacher, *batch_ids: str) -> set[str]:
     said = {one["event_id"]: one for one in map(json.loads, kept) if one["subject"] in batch_ids}
     for batch_id in batch_ids:
         _check_class([one for one in said.values() if one["subject"] == batch_id])
+        _check_told([item for item in fed if item["batch_id"] == batch_id])
     assert all(after["seq"] == before["seq"] + 1 for before, after in pairwise(fed))
     assert [told[batch_id] for batch_id in batch_ids] == [1] * len(batch_ids)
     return set(said)
@@ -173,6 +179,19 @@ def _check_class(said: list[dict[str, Any]]) -> None:
         assert versions == sorted(set(versions))
 
 
+def _check_told(fed: list[dict[str, Any]]) -> None:
+    """Check that what was told of one class never goes back: the versions of its view and its state, and each essay."""
+    views = [item["version"] for item in fed]
+    states = [item["data"]["pipeline_state"]["version"] for item in fed if item["event"] == "batch_updated"]
+    assert (views, states) == (sorted(views), sorted(states))
+    essays: dict[str, list[tuple[int, set[str]]]] = defaultdict(list)
+    for told in (item["data"] for item in fed if item["event"] == "essay_updated"):
+        essays[told["essay_id"]].append((STANDINGS.index(told["status"]), set(told["metrics"])))
+    for before, after in chain.from_iterable(map(pairwise, essays.values())):
+        assert before[0] <= after[0], essays
+        assert before[1] <= after[1], essays
+
+
 async def feed(town: Town, anna: Teacher) -> list[dict[str, Any]]:
     """Return everything that a teacher was told."""
     found: list[dict[str, Any]] = []
@@ -180,6 +199,24 @@ async def feed(town: Town, anna: Teacher) -> list[dict[str, Any]]:
     while (page := await town.platform.peer("aggregator").ask("GET", path, params={"after": after}))["items"]:
         found, after = found + page["items"], page["cursor"]
     return found
+
+
+async def fences(town: Town) -> dict[tuple[str, str, int], int]:
+    """Return how often each partition was assigned, by group, topic and partition."""
+    rows = await town.platform.db.read(lambda tx: tx.all(select(log_store.position)))
+    return {(row.grp, row.topic, row.part): row.fence for row in rows}
+
+
+async def until_shared(town: Town, copies: int) -> None:
+    """Wait until each group has so many consumers with partitions of their own, and none is about to move."""
+    cluster = Cluster.of(town.platform.settings.log_url.get_secret_value())
+    admin = AdminClient(cluster.config)
+    for service in build_all(town.platform):
+        name, shares = f"{cluster.prefix}{service.group}", [0]
+        while service.hears and not (len(shares) == copies and all(shares)):
+            group = await asyncio.to_thread(admin.describe_consumer_groups([name])[name].result)
+            stable = group.state is ConsumerGroupState.STABLE
+            shares = [len(member.assignment.topic_partitions) for member in group.members] if stable else [0]
 
 
 async def behind(town: Town) -> dict[tuple[str, str, int], int]:

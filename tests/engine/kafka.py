@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.platform.clock import SystemClock
@@ -46,6 +47,19 @@ async def relaying(log: Log) -> AsyncIterator[None]:
         yield
     finally:
         await tasks.aclose()
+
+
+async def altered(url: str, topic: str, setting: str, value: str) -> None:
+    """Set one of a topic's settings, and wait until the broker says so."""
+    cluster = Cluster.of(url)
+    admin, name = AdminClient(cluster.config), f"{cluster.prefix}{topic}"
+    entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+    for altering in admin.incremental_alter_configs([resource]).values():
+        await asyncio.to_thread(altering.result)
+    asked = ConfigResource(ConfigResource.Type.TOPIC, name)
+    while (await asyncio.to_thread(admin.describe_configs([asked])[asked].result))[setting].value != value:
+        """It is not told yet."""
 
 
 def everything(url: str) -> list[str]:

@@ -10,7 +10,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from huleedu.cli.doctor import diagnose
@@ -19,6 +18,7 @@ from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.installation import prepare
 from huleedu.platform.log.kafka import Cluster, create_topics
 from huleedu.platform.settings import Settings
+from tests.engine.kafka import altered
 from tests.engine.whole import passwords, second_engine
 from tests.servers import ENGINE, Servers
 
@@ -116,16 +116,19 @@ async def other_partitions(engine: Engine) -> None:
 
 
 async def short_retention(engine: Engine) -> None:
-    client, topic = admin(engine)
-    hour = ConfigEntry("retention.ms", "3600000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[hour])
-    for altering in client.incremental_alter_configs([resource]).values():
-        await asyncio.to_thread(altering.result)
-    of_topic = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    while (await asyncio.to_thread(client.describe_configs([of_topic])[of_topic].result))[
-        "retention.ms"
-    ].value != "3600000":
-        """It is not told yet."""
+    await altered(engine["log_url"], MESSAGES[0].topic, "retention.ms", "3600000")
+
+
+async def compacted(engine: Engine) -> None:
+    await altered(engine["log_url"], MESSAGES[0].topic, "cleanup.policy", "compact")
+
+
+async def compacted_too(engine: Engine) -> None:
+    await altered(engine["log_url"], MESSAGES[0].topic, "cleanup.policy", "compact,delete")
+
+
+async def small_records(engine: Engine) -> None:
+    await altered(engine["log_url"], MESSAGES[0].topic, "max.message.bytes", "1048588")
 
 
 async def unknown_user(engine: Engine) -> None:
@@ -172,7 +175,14 @@ async def test_a_sound_engine(engine: Engine) -> None:
         (no_log, "PostgreSQL", "set HULEEDU_LOG_URL"),
         (missing_topic, "Kafka", f"{MESSAGES[0].topic}. Run `huleedu migrate`"),
         (other_partitions, "Kafka", "has 3 partitions and must have 6"),
-        (short_retention, "Kafka", "set its retention.ms to 604800000"),
+        (short_retention, "Kafka", f"{MESSAGES[0].topic} forgets too early: set its retention.ms to 604800000"),
+        (compacted, "Kafka", f"{MESSAGES[0].topic} is compacted and loses records: set its cleanup.policy to delete"),
+        (
+            compacted_too,
+            "Kafka",
+            f"{MESSAGES[0].topic} is compacted and loses records: set its cleanup.policy to delete",
+        ),
+        (small_records, "Kafka", f"{MESSAGES[0].topic} refuses large records: set its max.message.bytes to 4194304"),
         (unknown_user, "Kafka", "Invalid username or password"),
         (no_broker, "Kafka", "Connection refused"),
         (no_redis, "Redis", "HULEEDU_BACKPLANE_URL names cannot be used"),

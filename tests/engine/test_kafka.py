@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.installation import prepare
-from huleedu.platform.log import Backlog, Consumer, Record, kafka, store
-from huleedu.platform.log.kafka import BACKLOG, FETCH, Cluster, KafkaConsumer, KafkaLog, create_topics
+from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_relay, store
+from huleedu.platform.log.kafka import BACKLOG, FETCH, LARGEST_BYTES, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.settings import Settings
 from huleedu.platform.tasks import Tasks
-from tests.engine.kafka import everything, relaying, topics_at
+from tests.engine.kafka import altered, everything, messages, relaying, topics_at
 from tests.given import opened
 from tests.servers import ENGINE, Servers
 from tests.service.world import (
@@ -277,18 +277,120 @@ async def test_a_relay_killed_before_it_marks_sends_twice_and_effects_happen_onc
         assert not await world.db.read(lambda tx: store.waiting(tx, 1))
 
 
-async def test_what_the_broker_refuses_stays_in_the_outbox(
-    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(kafka.SETTINGS, "max.message.bytes", "1")
+@pytest.fixture
+async def narrow(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[World, str]]:
+    """A world in whose first topic the broker takes no batch of records that is larger than asked for."""
+    monkeypatch.setitem(kafka.SETTINGS, "max.message.bytes", str(request.param))
     async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], [TOPIC]) as url, world_on(tmp_path, url) as world:
         monkeypatch.undo()
         await asyncio.to_thread(create_topics, url)
+        yield world, url
+
+
+async def put(world: World, *sizes: tuple[str, int]) -> None:
+    """Put records of these keys and sizes into the outbox."""
+    at = world.platform.clock.now()
+    rows = [{"topic": TOPIC, "key": key, "envelope": "x" * size, "at": at} for key, size in sizes]
+    await world.db.write(lambda tx: store.post(tx, rows))
+
+
+async def left(world: World) -> list[tuple[str, int]]:
+    """Return what is in the outbox: key and size."""
+    return [(row.key, len(row.envelope)) for row in await world.db.read(lambda tx: store.waiting(tx, FETCH))]
+
+
+async def all_sent(world: World) -> None:
+    """Have a relay, which tries again and again, until nothing is left."""
+    async with relaying(log_of(world)):
+        while await log_of(world).unsent() != Backlog():
+            """It is not all there yet."""
+
+
+async def brought(url: str) -> dict[str, list[int]]:
+    """Return the sizes of what the broker has, by key and in its order."""
+    found = defaultdict(list)
+    for message in await asyncio.to_thread(messages, url):
+        found[(message.key() or b"").decode()].append(len(message.value() or b""))
+    return found
+
+
+@pytest.mark.parametrize(("narrow", "large"), [(100_000, 200_000), (1_200_000, 2_000_000)], indirect=["narrow"])
+async def test_nothing_passes_a_record_of_its_key_that_the_broker_refuses(
+    narrow: tuple[World, str], large: int
+) -> None:
+    world, url = narrow
+    await put(world, ("a", 1), ("b", 1), ("a", large), ("a", 2), ("b", 2), ("a", 3))
+    with pytest.raises(Unavailable, match=r"of 1 keys, .*/a: Broker: Message size too large"):
+        await log_of(world).tend(SystemClock())
+    assert await brought(url) == {"a": [1], "b": [1, 2]}
+    assert await left(world) == [("a", large), ("a", 2), ("a", 3)]
+    await altered(url, TOPIC, "max.message.bytes", str(LARGEST_BYTES))
+    await all_sent(world)
+    assert await brought(url) == {"a": [1, large, 2, 3], "b": [1, 2]}
+
+
+@pytest.mark.parametrize("most", [1_000, LARGEST_BYTES])
+async def test_what_librdkafka_itself_refuses_waits_with_its_key_only(world: World, url: str, most: int) -> None:
+    log_of(world)._cluster.config["message.max.bytes"] = most
+    await put(world, ("a", 1), ("a", most + 1), ("b", 1), ("a", 2), ("b", 2))
+    with pytest.raises(Unavailable, match=r"of 1 keys, .*/a: .*size too large"):
+        await log_of(world).tend(SystemClock())
+    assert await brought(url) == {"a": [1], "b": [1, 2]}
+    assert await left(world) == [("a", most + 1), ("a", 2)]
+
+
+@pytest.mark.parametrize("narrow", [1], indirect=True)
+async def test_however_much_is_refused_other_keys_go_on(
+    narrow: tuple[World, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_relay, "FETCH", 6)
+    world, url = narrow
+    for numbered in range(3):
+        await say_round(world, numbered, MIXED)
+    with pytest.raises(Unavailable, match="of 8 keys"):
+        await log_of(world).tend(SystemClock())
+    keys = [key for kind, key in MIXED if kind is CHANGED]
+    assert [key for key, _ in await left(world)] == 3 * keys
+    assert len(await asyncio.to_thread(everything, url)) == 3 * (len(MIXED) - len(keys))
+
+
+async def test_a_topic_that_is_missing_keeps_back_no_other(servers: Servers, tmp_path: Path) -> None:
+    there = [TOPICS[kind] for kind in KINDS if TOPICS[kind] != TOPIC]
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], there) as url, world_on(tmp_path, url) as world:
         await say_round(world, 0, MIXED)
-        with pytest.raises(Unavailable, match="did not take 8 records"):
+        with pytest.raises(Unavailable, match="of 8 keys"):
             await log_of(world).tend(SystemClock())
-        left = await world.db.read(lambda tx: store.waiting(tx, FETCH))
-        assert [(row.topic, row.key) for row in left] == [(TOPIC, key) for kind, key in MIXED if kind is CHANGED]
+        assert [key for key, _ in await left(world)] == [key for kind, key in MIXED if kind is CHANGED]
+        await asyncio.to_thread(create_topics, url)
+        await all_sent(world)
+
+
+@pytest.mark.parametrize("narrow", [1], indirect=True)
+async def test_of_a_key_that_was_refused_nothing_more_is_sent_until_one_is_taken(narrow: tuple[World, str]) -> None:
+    world, url = narrow
+    await put(world, ("a", 1), ("b", 1), ("a", 2), ("b", 2))
+    with pytest.raises(Unavailable, match="of 2 keys"):
+        await log_of(world).tend(SystemClock())
+    await altered(url, TOPIC, "max.message.bytes", str(LARGEST_BYTES))
+    world.db.dies_before = 1
+    with suppress(Killed):
+        while True:
+            with suppress(Unavailable):  # what was altered is not everywhere at once
+                await log_of(world).tend(SystemClock())
+    assert await brought(url) == {"a": [1], "b": [1]}
+    await all_sent(world)
+    assert await brought(url) == {"a": [1, 1, 2], "b": [1, 1, 2]}
+
+
+async def test_what_does_not_fit_into_the_producer_at_once_comes_after(
+    world: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kafka_relay.PRODUCER, "queue.buffering.max.messages", 2)
+    await put(world, ("a", 1), ("b", 1), ("a", 2), ("b", 2), ("a", 3))
+    await all_sent(world)
+    assert await brought(url) == {"a": [1, 2, 3], "b": [1, 2]}
 
 
 async def test_what_nobody_has_brought_to_the_broker_is_told(world: World) -> None:

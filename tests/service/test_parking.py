@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from huleedu.contracts.envelope import EventEnvelope
+from huleedu.contracts.batch import BatchErasureReportedV1
+from huleedu.contracts.envelope import Event, EventEnvelope
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.app import connect, running
@@ -111,6 +112,19 @@ async def test_it_is_told_with_owner_and_cause_but_never_about_the_telling_itsel
     assert told[0].cause.startswith("ValueError at platform/log/runner.py:")
     rows = await world.db.read(lambda tx: parking.letters(tx, GROUP))
     assert [row.topic for row in rows].count(TOPICS[RecordParkedV1]) == 4
+
+
+async def test_who_would_say_something_too_large_is_parked_and_says_why(world: World) -> None:
+    def heed(_tx: object, message: Event) -> list[Any]:
+        large = store.LARGEST_BYTES if message.batch_id == "x" else 0
+        return [BatchErasureReportedV1(batch_id=message.batch_id, service="x" * large)]
+
+    world.service = replace(world.service, on={**world.service.on, CHANGED: heed})
+    await world.say(event(X, 0), event((CHANGED, "y"), 0))
+    await world.drain()
+    assert [said.batch_id for said in await world.said(BatchErasureReportedV1)] == ["y"]
+    (letter,) = await world.db.read(lambda tx: parking.letters(tx, GROUP))
+    assert (letter.key, letter.cause[:40]) == ("x", "TOO_LARGE: BatchErasureReportedV1 has 4,")
 
 
 async def test_one_without_an_owner_is_for_the_operator_only(world: World) -> None:

@@ -7,7 +7,8 @@ from confluent_kafka import KafkaException, Producer
 
 from huleedu.platform.errors import NotYet, Usage
 from huleedu.platform.log import kafka
-from huleedu.platform.log.kafka import COMMON, PRODUCER, Cluster, create_topics
+from huleedu.platform.log.kafka import COMMON, Cluster, create_topics
+from huleedu.platform.log.kafka_relay import PRODUCER
 
 NOBODY = "kafka://127.0.0.1:1"
 

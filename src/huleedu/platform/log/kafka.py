@@ -1,9 +1,4 @@
-"""The log on Apache Kafka.
-
-A relay brings the rows of the outbox to the broker and deletes them when the broker has them. One process is elected
-for that, to spare the others the work; two at once would do no harm. Each sends all rows that are left, in their
-order, so whichever sends a row first has sent, or has seen deleted because the broker has them, all before it of its
-key; the second copies fall to the readers' inbox.
+"""The log on Apache Kafka: its address, its topics, and how it is read. `kafka_relay` brings there what is said.
 
 A consumer is one thread that owns librdkafka's handle, and a bounded queue between it and the runner. Where a group
 goes on is decided by its positions in the database alone: an assignment takes them, under a new fence, and starts
@@ -17,7 +12,6 @@ import threading
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -27,7 +21,6 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Producer,
     TopicCollection,
     TopicPartition,
 )
@@ -35,12 +28,12 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
-from pydantic import BaseModel, ValidationError
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.log import Backlog, Record, store
 from huleedu.platform.log.kafka_lag import Ends
+from huleedu.platform.log.kafka_relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -62,7 +55,7 @@ HINT_SECONDS = 1.0
 STOP_SECONDS = 1.0
 ADMIN_SECONDS = 10.0
 LARGEST_BYTES = 4 * 2**20
-"""Of one record: the frozen list of a batch of thousands of essays fits many times."""
+"""Of one record with its key and headers: more than of any event that can be said (`store.LARGEST_BYTES`)."""
 SETTINGS = {"retention.ms": str(int(KEPT.total_seconds() * 1000)), "max.message.bytes": str(LARGEST_BYTES)}
 """Of a topic; the rest is as the broker has it."""
 COMMON: dict[str, Any] = {
@@ -70,12 +63,6 @@ COMMON: dict[str, Any] = {
     "log_level": 4,
     "message.max.bytes": LARGEST_BYTES,
     "reconnect.backoff.max.ms": 1_000,  # by default a broker that is back is found after ten seconds
-}
-PRODUCER: dict[str, Any] = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "message.timeout.ms": 0,  # it waits for the broker as long as it takes: a record that is given up breaks the order
-    "partitioner": "murmur2_random",  # the one of other languages' clients
 }
 CONSUMER: dict[str, Any] = {
     "enable.auto.commit": False,
@@ -237,7 +224,7 @@ class KafkaLog:
 
     def __init__(self, db: Db, url: str) -> None:
         self._db, self._cluster = db, Cluster.of(url)
-        self._ends = Ends(self._cluster)
+        self._ends, self._relay = Ends(self._cluster), Relay(db, self._cluster)
 
     @asynccontextmanager
     async def consume(self, group: str, topics: Collection[str]) -> AsyncIterator[KafkaConsumer]:
@@ -249,20 +236,8 @@ class KafkaLog:
             await consumer.aclose()
 
     async def tend(self, _clock: Clock) -> None:
-        """Bring the outbox to the broker, oldest first.
-
-        One that is killed between the broker's word and its own transaction sends again: readers have an inbox.
-        """
-        producer = Producer(self._cluster.config | PRODUCER, logger=log)
-        try:
-            with self._db.watch(map(store.topic_channel, TOPICS.values())) as watch:
-                while True:
-                    await watch.take()
-                    while await self._db.elected("relay") and (rows := await self._waiting()):
-                        await self._relay(producer, rows)
-        finally:
-            producer.purge()
-            producer.flush(0)
+        """Bring the outbox to the broker."""
+        await self._relay.run()
 
     async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
         """Return what this group has not handled yet, by topic: the broker's ends beside the group's positions."""
@@ -280,52 +255,6 @@ class KafkaLog:
     async def ready(self) -> None:
         """Raise Unavailable unless the broker answers."""
         await asyncio.to_thread(self._ends.ready)
-
-    async def _waiting(self) -> Sequence[Any]:
-        return await self._db.read(partial(store.waiting, limit=FETCH))
-
-    async def _relay(self, producer: Producer, rows: Sequence[Any]) -> None:
-        """Send these rows; delete those that the broker has, but none of a key of which it refused one."""
-        refused: dict[int, KafkaError] = {}
-        await asyncio.to_thread(self._produce, producer, rows, refused)
-        while len(producer):
-            await asyncio.to_thread(producer.flush, POLL_SECONDS)
-        lanes = {(row.topic, row.key) for row in rows if row.pos in refused}
-        sent = [row.pos for row in rows if (row.topic, row.key) not in lanes]
-        await self._db.write(lambda tx: store.relayed(tx, sent))
-        for error in refused.values():
-            raise Unavailable(f"Kafka did not take {len(refused)} records: {error.str()}.")
-
-    def _produce(self, producer: Producer, rows: Sequence[Any], refused: dict[int, KafkaError]) -> None:
-        def told(pos: int, error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                refused[pos] = error
-
-        for row in rows:
-            producer.produce(
-                f"{self._cluster.prefix}{row.topic}",
-                key=row.key,
-                value=row.envelope,
-                headers=Origin.headers(row.envelope),
-                on_delivery=partial(told, row.pos),
-            )
-
-
-class Origin(BaseModel):
-    """What brokers' tools and tracers look for in a record's headers, read without decoding the event."""
-
-    event_id: str | None = None
-    event_type: str | None = None
-    traceparent: str | None = None
-    source_service: str | None = None
-
-    @classmethod
-    def headers(cls, envelope: str) -> list[tuple[str, str | bytes | None]]:
-        """Return the headers of an envelope; one that cannot be read has none, and is parked by its readers."""
-        try:
-            return [*cls.model_validate_json(envelope).model_dump(exclude_none=True).items()]
-        except ValidationError:
-            return []
 
 
 class KafkaConsumer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
+from itertools import takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,6 +29,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from huleedu.contracts.messages import ENVELOPES, TOPICS
 from huleedu.platform.context import current, new_id
 from huleedu.platform.db import Big, Timestamp, among, each, insert, metadata
+from huleedu.platform.errors import TooLarge
 from huleedu.platform.log import Backlog
 
 if TYPE_CHECKING:
@@ -78,6 +81,8 @@ tombstone = Table(
 )
 
 
+LARGEST_BYTES = 4_000_000
+"""Of one event: the frozen list of a batch of thousands of essays fits many times."""
 MOST = 10_000
 """What waits is counted so far: whoever looks must not make it worse."""
 
@@ -86,7 +91,8 @@ class Settled(FunctionElement[bool]):
     """Whether no transaction is left that can still add a row before this one: what a relay may read, by `pos`.
 
     With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
-    key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key.
+    key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key. So
+    what is settled may still come after something that is not.
     """
 
     inherit_cache = True
@@ -120,7 +126,11 @@ def append(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -
 
 
 def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) -> list[dict[str, Any]]:
-    """Return the messages' rows in the bound context. The event ids are minted here, once."""
+    """Return the messages' rows in the bound context. The event ids are minted here, once.
+
+    Raises:
+        TooLarge: so that nothing is said that a broker would never take, and that would hold its key for ever.
+    """
     context = current()
     rows = []
     for message in messages:
@@ -138,8 +148,10 @@ def compose(tx: Tx, messages: Iterable[Event], *, event_id: UUID | None = None) 
             user_id=context.user_id,
             version=message.subject_version,
             data=message,
-        )
-        rows.append({"topic": topic, "key": message.batch_id, "envelope": envelope.model_dump_json(), "at": tx.now})
+        ).model_dump_json()
+        if (size := len(envelope.encode())) > LARGEST_BYTES:
+            raise TooLarge(f"{type(message).__name__} has {size:,} bytes; the log takes {LARGEST_BYTES:,} at most.")
+        rows.append({"topic": topic, "key": message.batch_id, "envelope": envelope, "at": tx.now})
     return rows
 
 
@@ -173,10 +185,16 @@ def hold(tx: Tx, group: str, keys: Iterable[str]) -> None:
     tx.lock(f"{group}/{key}" for key in keys)
 
 
-def waiting(tx: ReadTx, limit: int) -> Sequence[Any]:
-    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope)."""
-    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope)
-    return tx.all(select(*columns).where(Settled()).order_by(outbox.c.pos).limit(limit))
+def waiting(tx: ReadTx, limit: int, besides: Iterable[str] = ()) -> Sequence[Any]:
+    """Return rows that a relay has not brought to the broker yet, oldest first: (pos, topic, key, envelope, lane).
+
+    A lane is "topic/key"; of those in `besides` nothing is returned, nor anything behind what is not settled.
+    """
+    lane = (outbox.c.topic + "/" + outbox.c.key).label("lane")
+    columns = (outbox.c.pos, outbox.c.topic, outbox.c.key, outbox.c.envelope, lane, Settled().label("settled"))
+    others = select(*columns).where(lane.not_in(select(each("besides").c.value)))
+    rows = tx.all(others.order_by(outbox.c.pos).limit(limit), besides=besides)
+    return list(takewhile(attrgetter("settled"), rows))
 
 
 def relayed(tx: Tx, positions: Sequence[int]) -> None:
