@@ -231,6 +231,7 @@ def listeners(tx: ReadTx) -> int:
     return int(tx.scalar(mine))
 
 
+@pytest.mark.timeout(15)
 async def test_whoever_watches_looks_again_when_nobody_can_be_heard(db: Db, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PostgresDb, "_hear", lambda *_heard: None)
     with db.watch(["news"]) as watch:
@@ -323,7 +324,7 @@ async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_befor
     assert await db.read(said) == ["slow", "quick"]
 
 
-async def test_a_relay_reads_nothing_before_what_was_said_earlier_of_its_key_in_a_later_transaction(db: Db) -> None:
+async def test_of_a_key_a_relay_reads_first_what_was_said_first_though_its_transaction_began_later(db: Db) -> None:
     def say(name: str, tx: Tx) -> None:
         store.hold(tx, "g", ["key"])
         store.append(tx, [BatchErasureReportedV1(batch_id="key", service=name)])

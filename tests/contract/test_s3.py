@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
+from botocore.exceptions import ClientError
 
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.errors import Retry, Unavailable, Usage
@@ -71,3 +72,14 @@ async def test_more_than_one_page_of_blobs_is_deleted(blobs: S3Blobs, monkeypatc
 def test_an_address_that_cannot_be_right_is_refused(url: str) -> None:
     with pytest.raises(Usage, match="HULEEDU_BLOBS_URL is like s3://BUCKET"):
         S3Blobs(url)
+
+
+async def test_a_key_that_the_server_does_not_know_is_a_fault_that_can_be_mended(
+    blobs: S3Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_given: object) -> None:
+        raise ClientError({"Error": {"Code": "SignatureDoesNotMatch"}}, "PutObject")
+
+    monkeypatch.setattr(blobs, "_put", refused)  # the tests' server takes any key
+    with pytest.raises(Usage, match=r"SignatureDoesNotMatch.*mend .*AWS_SECRET_ACCESS_KEY"):
+        await blobs.examine()

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 import yaml
 
+from huleedu.platform.errors import NotYet
 from huleedu.platform.migrate import examine_postgres, migrate_postgres
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER
@@ -111,9 +112,16 @@ async def test_the_roles_of_the_containers_are_enough_and_no_more(servers: Serve
     try:
         await _execute(admin, of_server)
         await _execute(url, of_database)
+        with pytest.raises(NotYet, match="as their owner"):
+            await migrate_postgres(user)
         await migrate_postgres(owner)
         assert await examine_postgres(user)
-        for refused in ("DROP TABLE essay", "ALTER TABLE essay ADD COLUMN grade text", "TRUNCATE essay"):
+        for refused in (
+            "CREATE TABLE mine (id int)",
+            "DROP TABLE essay",
+            "ALTER TABLE essay ADD COLUMN grade text",
+            "TRUNCATE essay",
+        ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await _execute(user, refused)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -384,6 +384,35 @@ async def test_of_a_key_that_was_refused_nothing_more_is_sent_until_one_is_taken
     assert await brought(url) == {"a": [1, 1, 2], "b": [1, 1, 2]}
 
 
+async def test_a_topic_that_was_missing_is_sent_one_record_of_each_key_until_one_is_taken(
+    servers: Servers, tmp_path: Path
+) -> None:
+    there = [TOPICS[kind] for kind in KINDS if TOPICS[kind] != TOPIC]
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], there) as url, world_on(tmp_path, url) as world:
+        await put(world, ("a", 1))
+        with pytest.raises(Unavailable, match="of 1 keys"):
+            await log_of(world).tend(SystemClock())
+        await put(world, ("b", 1), ("b", 2))
+        await asyncio.to_thread(create_topics, url)
+        world.db.dies_before = 1
+        with suppress(Killed):
+            while True:
+                with suppress(Unavailable):
+                    await log_of(world).tend(SystemClock())
+        assert await brought(url) == {"a": [1], "b": [1]}
+        await all_sent(world)
+        assert await brought(url) == {"a": [1, 1], "b": [1, 1, 2]}
+
+
+@pytest.mark.parametrize("narrow", [100_000], indirect=True)
+async def test_large_records_of_one_key_go_on_beside_another_that_is_refused(narrow: tuple[World, str]) -> None:
+    world, url = narrow
+    await put(world, ("a", 200_000), *(("b", 70_000 + number) for number in range(3)))
+    with pytest.raises(Unavailable, match="of 1 keys"):
+        await log_of(world).tend(SystemClock())
+    assert await brought(url) == {"b": [70_000, 70_001, 70_002]}
+
+
 async def test_what_does_not_fit_into_the_producer_at_once_comes_after(
     world: World, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from huleedu.platform.clock import ManualClock
 from huleedu.platform.db import Tx
 from huleedu.platform.workers import WorkerDied, Workers
 from tests.service.school import TEACHER, school_at
-from tests.service.test_phases import BATCH, Office
+from tests.service.test_phases import BATCH, Office, waiting
 
 CANCEL = BatchPhaseCancelCommandV1(batch_id=BATCH, run_id="run")
 
@@ -230,3 +230,26 @@ async def test_a_call_is_packed_when_a_child_is_free() -> None:
         assert Heavy.packed == 0
     assert await call == "0"
     await workers.aclose()
+
+
+async def test_what_a_server_claims_in_the_moment_in_which_it_stops_is_given_back(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.request("good")
+    write, claimed, gate = office.db.write, asyncio.Event(), asyncio.Event()
+
+    async def slow(body: Callable[[Tx], Any]) -> Any:  # noqa: ANN401 -- as the body
+        result = await write(body)
+        claimed.set()
+        await gate.wait()
+        return result
+
+    monkeypatch.setattr(office.db, "write", slow)
+    serving = asyncio.create_task(office.queue.serve())
+    await claimed.wait()
+    assert await waiting(office) == [("running", 1)]
+    serving.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert await waiting(office) == [("queued", 0)]

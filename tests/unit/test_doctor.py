@@ -45,7 +45,7 @@ async def test_a_service_that_does_not_know_the_key(tmp_path: Path) -> None:
 async def test_something_else_where_a_service_is_said_to_be(tmp_path: Path, status: str) -> None:
     async with answering(status, "<h1>The printer</h1>") as url:
         told = await wrong(tmp_path, f"files={url}")
-    assert told == {"files": f"Something else than the service answers at {url}: mend HULEEDU_PEERS."}
+    assert told == {"files": f"Something other than the service answers at {url}: mend HULEEDU_PEERS."}
 
 
 async def test_a_service_that_is_away(tmp_path: Path) -> None:

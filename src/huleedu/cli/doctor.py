@@ -102,7 +102,7 @@ async def _letters(settings: Settings, ask_service: Ask, service: str) -> str:
             f"The service at {places} does not know the key of this process: give both the same HULEEDU_SERVICE_KEYS."
         ) from error
     except Stranger as error:
-        raise Usage(f"Something else than the service answers at {places}: mend HULEEDU_PEERS.") from error
+        raise Usage(f"Something other than the service answers at {places}: mend HULEEDU_PEERS.") from error
     except Unavailable as error:
         if not places:
             raise

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import faulthandler
 import random
 import signal
 import socket
 import sys
-import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -92,17 +91,10 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
 
 
 def _stop(stop: asyncio.Event) -> None:
-    """Begin to stop; whatever hangs, the process ends in time. What it had in hand is as safe as if it were killed."""
+    """Begin to stop. Who hangs then says where and ends all the same: that is as safe as being killed."""
     if not stop.is_set():
-        forced = threading.Timer(STOP_SECONDS, _force)
-        forced.daemon = True
-        forced.start()
-    stop.set()
-
-
-def _force() -> None:
-    log.error("serve.forced", seconds=STOP_SECONDS)
-    os._exit(1)
+        stop.set()
+        faulthandler.dump_traceback_later(STOP_SECONDS, exit=True)
 
 
 async def _listen(

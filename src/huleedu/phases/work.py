@@ -29,7 +29,7 @@ from huleedu.platform.tracing import span
 from huleedu.platform.workers import WorkerDied, WorkerTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from huleedu.contracts.phase import EssayRef, PhaseContext, PhaseName
     from huleedu.phases.store import Work
@@ -148,9 +148,21 @@ class WorkQueue:
                 teacher, batch = self._next(waiting)
                 until = self._clock.now() + LEASE
                 # None if a cancel was quicker: others may wait all the same.
-                if work := await self._db.write(lambda tx: store.claim(tx, teacher, batch, str(new_id()), until)):  # noqa: B023 -- awaited at once
+                if work := await self._lease(
+                    partial(store.claim, user_id=teacher, batch_id=batch, lease=str(new_id()), until=until)
+                ):
                     return work
             return None
+
+    async def _lease(self, claim: Callable[[Tx], Work | None]) -> Work | None:
+        """Claim; who is cancelled meanwhile gives back what it gets."""
+        claiming = asyncio.ensure_future(self._db.write(claim))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            if work := await claiming:
+                await self._give_back(work)
+            raise
 
     def _next(self, waiting: dict[str, dict[str, int]]) -> tuple[str, str]:
         """Return the teacher and the batch whose turn it is."""

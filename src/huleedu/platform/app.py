@@ -109,8 +109,8 @@ async def running(platform: Platform, services: Sequence[Service]) -> AsyncItera
         for service in services:
             if service.stopping:
                 service.stopping()
-        await tasks.aclose()
-        await asyncio.gather(*(service.workers.aclose() for service in services if service.workers))
+        workers = [service.workers.aclose() for service in services if service.workers]
+        await asyncio.gather(tasks.aclose(), *workers)
 
 
 def _ready_routes(platform: Platform) -> APIRouter:

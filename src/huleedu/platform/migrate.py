@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from huleedu.platform.db import metadata
-from huleedu.platform.db.postgres import passes
+from huleedu.platform.db.postgres import passes, sqlstate
 from huleedu.platform.errors import NotYet, Usage
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ ALIKE = """
     WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
 """
 """Text compares by its bytes, as in SQLite and Python, whatever the server's locale and its next version think."""
+DENIED_STATE = "42501"
+NOT_OWNER = (
+    "The role of HULEEDU_DATABASE_URL may not do that with the tables: run `huleedu migrate` as their owner, who grants"
+    " it what it needs (docs/how-to/use-postgresql.md)."
+)
 DENIED = """
     SELECT DISTINCT tablename
     FROM pg_tables, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
@@ -124,6 +129,8 @@ async def postgres(url: str) -> AsyncIterator[AsyncConnection]:
         async with engine.begin() as connection:
             yield connection
     except (OSError, DBAPIError) as error:
+        if sqlstate(error) == DENIED_STATE:
+            raise NotYet(NOT_OWNER) from error
         if passes(error):
             raise NotYet(unopened.format(getattr(error, "orig", error))) from error
         raise

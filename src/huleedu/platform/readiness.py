@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 2.0
 """What has not answered by then is missing: a monitor or a load balancer does not wait much longer."""
+GIVEN_UP_SECONDS = 10.0
+"""After that it is asked again: a connection may be dead and not know it."""
 log = structlog.get_logger()
 
 
@@ -61,7 +63,8 @@ class Readiness:
 
 async def _answers(name: str, question: Callable[[], Awaitable[object]]) -> bool:
     try:
-        await question()
+        async with asyncio.timeout(GIVEN_UP_SECONDS):
+            await question()
     except Exception as error:  # noqa: BLE001 -- whatever it was, it is no answer
         log.info("ready.missing", what=name, cause=describe(error))
         return False

@@ -53,5 +53,7 @@ async def finish(work: Coroutine[Any, Any, None], seconds: float) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([working], timeout=seconds)
         working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        (ended,) = await asyncio.gather(working, return_exceptions=True)
+        if isinstance(ended, Exception):
+            log.warning("task.failed_at_its_end", cause=describe(ended))
         raise

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 WRITERS, READERS = 4, 4
-"""Connections of a process; one more listens. A server of 100 connections is enough for ten processes."""
+"""Connections of a process; one more listens, one is for the election. A server of 100 is enough for nine of them."""
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What a connection of one's own may end by; the last if it is closed in the very moment in which it is used."""
 CHANNEL = "huleedu"
@@ -159,7 +159,7 @@ class PostgresDb(Db):
                     result, later = await connection.run_sync(self._run, body)
                 break
             except (DBAPIError, NoneFree, OSError) as error:
-                if attempt < TRIES and _sqlstate(error) in AGAIN:
+                if attempt < TRIES and sqlstate(error) in AGAIN:
                     continue
                 raise _told(error) from error
         for tell in later:
@@ -215,7 +215,7 @@ class PostgresDb(Db):
 def _portions(table: TableClause, rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """Sort rows by the table's key, so that nobody deadlocks; no portion holds a key twice, for no statement may.
 
-    Rows that are yet to be numbered stay as they are.
+    Rows that are yet to be numbered stay as they are: a statement takes what `unnest` gives in its order.
     """
     names = [column.name for column in table.primary_key]
     if not rows[0].keys() >= set(names):
@@ -238,13 +238,14 @@ def _unnested(statement: Insert, names: tuple[str, ...]) -> Insert:
     return statement.from_select(names, select(*given.c))
 
 
-def _sqlstate(error: Exception) -> str:
+def sqlstate(error: Exception) -> str:
+    """Return PostgreSQL's code of this error, if it comes from there."""
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
 def passes(error: Exception) -> bool:
     """Whether the connection, the server or others are to blame, not what was asked for."""
-    state = _sqlstate(error)
+    state = sqlstate(error)
     answered = isinstance(error, DBAPIError | asyncpg.PostgresError | ValueError)  # or the address cannot be read
     lost = not answered or getattr(error, "connection_invalidated", False)
     return lost or (state.startswith(PASSING) and state != TOO_MANY_LOCKS)

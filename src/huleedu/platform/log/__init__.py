@@ -67,4 +67,4 @@ class Log(Protocol):
         """Return what is said and still waits to be brought to the log."""
 
     async def ready(self) -> None:
-        """Raise Unavailable unless that answers where the records are kept."""
+        """Raise Unavailable unless what keeps the records answers."""

@@ -1,12 +1,12 @@
 """The way to Apache Kafka: a relay brings the rows of the outbox there, and deletes them when the broker has them.
 
-One process is elected for that, to spare the others the work; two at once would do no harm. Each sends all rows that
-are left, in their order, so whichever sends a row first has sent, or has seen deleted because the broker has them, all
-before it of its key; the second copies fall to the readers' inbox.
+One process is elected for that, to spare the others the work; two at once would do no harm. Each sends what is left of
+a key in its order, so whichever sends a row first has sent, or has seen deleted because the broker has them, all before
+it of its key; the second copies fall to the readers' inbox.
 
 A record that the broker refuses does not keep librdkafka from sending those behind it. So of a key that may meet a
-refusal one record is sent at a time: after a large one, which alone may be refused, and after a refusal. What is
-refused waits in the outbox with all of its key, and the other keys go on.
+refusal one record is sent at a time: after a large one, which may be refused by itself, and after a refusal of its
+topic. What is refused waits in the outbox with all of its key, and the other keys go on.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ PRODUCER: dict[str, Any] = {
     "topic.metadata.propagation.max.ms": 1_000,  # others wait so long for a topic that is missing; by default 30 s
     "partitioner": "murmur2_random",  # the one of other languages' clients
 }
+TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+"""Why the broker refuses a record and not its whole topic."""
 log = structlog.get_logger()
 
 
@@ -52,7 +54,7 @@ class Relay:
     def __init__(self, db: Db, cluster: Cluster) -> None:
         self._db, self._cluster = db, cluster
         self._doubted: set[str] = set()
-        """Lanes of which a record was refused, and none was taken since."""
+        """What refused a record here and has taken none since: a lane that is too large, a topic otherwise."""
 
     async def run(self) -> None:
         """Bring everything there, for ever.
@@ -69,8 +71,9 @@ class Relay:
                 while not refused:
                     await watch.take()
                     while await self._db.elected("relay") and (rows := await self._waiting(refused)):
-                        refused |= await self._send(producer, rows)
-                        if refused and len(rows) < FETCH:
+                        held, faults = await self._send(producer, rows)
+                        refused |= faults
+                        if refused and len(rows) < FETCH and held <= refused.keys():
                             break
         finally:
             producer.purge()
@@ -81,8 +84,12 @@ class Relay:
     async def _waiting(self, refused: dict[str, KafkaError]) -> Sequence[Any]:
         return await self._db.read(partial(store.waiting, limit=FETCH, besides=refused))
 
-    async def _send(self, producer: Producer, rows: Sequence[Any]) -> dict[str, KafkaError]:
-        """Send these rows and delete those that the broker takes; return the lanes of which it refuses one, and why."""
+    async def _send(self, producer: Producer, rows: Sequence[Any]) -> tuple[set[str], dict[str, KafkaError]]:
+        """Send these rows and delete those that the broker takes.
+
+        Returns:
+            The lanes of which something may be held back, and those of which a record was refused, with the reason.
+        """
         taken: dict[int, str] = {}
         refused: dict[str, KafkaError] = {}
 
@@ -92,22 +99,23 @@ class Relay:
             else:
                 refused[lane] = error
 
-        await asyncio.to_thread(self._produce, producer, rows, told)
+        held = await asyncio.to_thread(self._produce, producer, rows, told)
         while len(producer):
             await asyncio.to_thread(producer.flush, FLUSH_SECONDS)
-        self._doubted = self._doubted - set(taken.values()) | refused.keys()
+        self._doubted -= {name for lane in taken.values() for name in (lane, _topic(lane))}
+        self._doubted |= {lane if error.code() in TOO_LARGE else _topic(lane) for lane, error in refused.items()}
         if taken:
             await self._db.write(lambda tx: store.relayed(tx, list(taken)))
-        return refused
+        return held, refused
 
-    def _produce(self, producer: Producer, rows: Sequence[Any], told: Callable[..., None]) -> None:
-        """Hand over these rows, but nothing behind one of its lane that is to be taken before."""
+    def _produce(self, producer: Producer, rows: Sequence[Any], told: Callable[..., None]) -> set[str]:
+        """Hand over these rows, but nothing behind one of its lane that is to be taken before; return these lanes."""
         held: set[str] = set()
         for row in rows:
             if row.lane in held:
                 continue
             envelope = row.envelope.encode()
-            if row.lane in self._doubted or len(envelope) > BATCH_BYTES:
+            if {row.lane, row.topic} & self._doubted or len(envelope) > BATCH_BYTES:
                 held.add(row.lane)
             try:
                 producer.produce(
@@ -118,10 +126,15 @@ class Relay:
                     on_delivery=partial(told, row.pos, row.lane),
                 )
             except BufferError:  # the rest is in the next portion
-                return
+                break
             except KafkaException as error:  # librdkafka itself refuses it
                 held.add(row.lane)
                 told(row.pos, row.lane, error.args[0])
+        return held
+
+
+def _topic(lane: str) -> str:
+    return lane.partition("/")[0]
 
 
 class Origin(BaseModel):

@@ -92,7 +92,7 @@ class Settled(FunctionElement[bool]):
 
     With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
     key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key. So
-    what is settled may still come after something that is not.
+    what is settled may still come after something of the same key that is not.
     """
 
     inherit_cache = True
