@@ -1,15 +1,26 @@
 """Fixtures for every test: time that passes when somebody waits for it, and a platform of one's own."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
 from tests.given import DATABASES, Databases, RestlessClock, opened
 from tests.servers import ENGINE, Servers, servers_of_ones_own
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """What is logged after the test is told as before it: commands that run in this process set it for their own."""
+    handlers, level = logging.root.handlers, logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers, logging.root.level = handlers, level
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from huleedu.gateway import rates
 from huleedu.gateway.rates import Rates
-from huleedu.platform.backplane import redis as redis_backplane
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.context import new_id
 from huleedu.platform.errors import TooMany, Unavailable
@@ -112,9 +110,8 @@ async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
     ],
 )
 async def test_what_came_before_an_error_is_heard_together_and_one_begins_anew(
-    url: str, error: bytes, cause: str, monkeypatch: pytest.MonkeyPatch
+    url: str, error: bytes, cause: str
 ) -> None:
-    monkeypatch.setattr(redis_backplane, "log", structlog.get_logger())  # the module's may be bound by now
     told: list[tuple[str, Sequence[str]]] = []
 
     def hear(channel: str, messages: Sequence[str]) -> None:

@@ -36,14 +36,12 @@ Line = dict[str, Any]
 
 
 @pytest.fixture
-def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def stderr(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What is logged in the test, at the lowest level."""
-    written, handlers, level = io.StringIO(), logging.root.handlers, logging.root.level
+    written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     telemetry.configure("debug")
-    yield written
-    structlog.reset_defaults()
-    logging.root.handlers, logging.root.level = handlers, level
+    return written
 
 
 @pytest.fixture
@@ -242,7 +240,6 @@ def test_a_terminal_is_for_people_and_anything_else_for_programs(monkeypatch: py
             error = ExceptionGroup(CANARY, [ValueError(CANARY)])
             logging.getLogger("uvicorn.error").error("It failed", exc_info=error)
         told.append(stream.getvalue())
-    structlog.reset_defaults()
     assert "it.happened" in told[0]
     assert not told[0].startswith("{")
     ours, theirs = map(json.loads, told[1].splitlines())
