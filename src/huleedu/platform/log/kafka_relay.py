@@ -54,7 +54,7 @@ class Relay:
     def __init__(self, db: Db, cluster: Cluster) -> None:
         self._db, self._cluster = db, cluster
         self._doubted: set[str] = set()
-        """What refused a record here and has taken none since: a lane that is too large, a topic otherwise."""
+        """Lanes of which a record was too large, topics that refused one otherwise; none of theirs was taken since."""
 
     async def run(self) -> None:
         """Bring everything there, for ever.
