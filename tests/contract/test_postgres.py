@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +229,25 @@ async def test_what_another_process_announces_is_heard_by_one_connection_whateve
 def listeners(tx: ReadTx) -> int:
     mine = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'")
     return int(tx.scalar(mine))
+
+
+async def test_what_a_process_holds_that_was_stopped_within_a_statement_is_let_go_of(
+    url: str, db: Db, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "SILENT_SECONDS", 0.0)
+    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "50ms")
+    monkeypatch.setitem(postgres.SESSION, "idle_in_transaction_session_timeout", "0")
+    stopped = await asyncpg.connect(url, server_settings=postgres.SESSION)
+    await stopped.execute("BEGIN; UPDATE counter SET number = 7")
+    await stopped.prepare("SELECT 1")
+    state = "SELECT state FROM pg_stat_activity WHERE query = 'SELECT 1'"
+    assert await db.read(lambda tx: tx.scalar(text(state))) == "active", "no time-out of the server's applies"
+    while True:
+        with suppress(Unavailable):
+            assert await db.write(raised(1)) == 1
+            break
+    assert await db.read(numbers) == [1, 0]
+    stopped.terminate()
 
 
 @pytest.mark.timeout(15)

@@ -202,6 +202,14 @@ async def test_a_service_in_several_places_is_asked_in_turn_and_one_that_hangs_i
         assert (one.asked, other.asked) == (2 + FAILURES, 2 + 20)
 
 
+async def test_who_asks_again_asks_elsewhere_whoever_has_asked_meanwhile() -> None:
+    async with places(2, seconds=2) as (peer, (one, other)):
+        one.says = b""
+        three = [peer.ask("GET", "/internal/v1/things") for _ in range(3)]
+        assert await asyncio.gather(*three) == [{}] * 3
+        assert (one.asked, other.asked) == (1, 3)
+
+
 async def test_what_does_not_answer_is_not_waited_for_by_everybody_and_is_found_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -283,20 +283,21 @@ class Peer:
         seconds = sent.pop("timeout", self._settings.bos_query_timeout_seconds)
         passing = Unavailable if retry else Unreached
         share = seconds / min(2, len(self._ways) or 1) if retry else seconds
-        until = time.monotonic() + seconds
+        until, tried = time.monotonic() + seconds, list[Way]()
         async for attempt in stamina.retry_context(
             on=passing, attempts=attempts, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1, timeout=seconds
         ):
             with attempt, span(f"{method} {self._name}", SpanKind.CLIENT):
-                return await self._ask(method, path, min(share, until - time.monotonic()), sent)
+                return await self._ask(method, path, min(share, until - time.monotonic()), sent, tried)
         raise AssertionError  # pragma: no cover -- the loop returns or raises
 
-    async def _ask(self, method: str, path: str, seconds: float, sent: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- JSON
+    async def _ask(self, method: str, path: str, seconds: float, sent: Mapping[str, Any], tried: list[Way]) -> Any:  # noqa: ANN401 -- JSON
         self._ways.rotate(-1)
-        way = next((way for way in self._ways if way.open()), None)
+        way = next((way for way in sorted(self._ways, key=tried.count) if way.open()), None)
         away = f"The service {self._name} cannot be reached; try again in a moment."
         if way is None or seconds <= 0:
             raise Unreached(away)
+        tried.append(way)
         context = current()
         bound_here = {
             "x-correlation-id": context.correlation_id,

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
@@ -52,10 +52,20 @@ SESSION = {
 ELECT = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
 RETIRED = "SET idle_session_timeout = '10s'"
 """The server ends the session of an elected process that has been stopped, and another can be elected."""
+SILENT_SECONDS = 10.0
+SILENT = text("""
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND application_name = 'huleedu'
+        AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+        AND state_change <= clock_timestamp() - make_interval(secs => :seconds)
+""")
+"""Those of us that say nothing within a transaction. The server ends them too, but not who was stopped in a statement
+of which half was sent: it counts as active for ever, and no time-out of the server's applies."""
+LOCKED = "55P03"
 AGAIN = ("40001", "40P01")
 """Serialization failure and deadlock: nothing was done, and the same may work at once."""
 TRIES = 3
-PASSING = ("08", "40", "53", "57P", "55P03", "25P03")
+PASSING = ("08", "40", "53", "57P", LOCKED, "25P03")
 """Connection, conflict, resources, shutdown, locks, a transaction left idle; any other error is the statement's own."""
 TOO_MANY_LOCKS = "53200"
 """Passes only with fewer records in the transaction, which is what the runner tries with other errors."""
@@ -161,10 +171,18 @@ class PostgresDb(Db):
             except (DBAPIError, NoneFree, OSError) as error:
                 if attempt < TRIES and sqlstate(error) in AGAIN:
                     continue
+                if sqlstate(error) == LOCKED:
+                    await self._end_silent()
                 raise _told(error) from error
         for tell in later:
             tell()
         return result
+
+    async def _end_silent(self) -> None:
+        """End the sessions of processes that were stopped: others wait for what they hold."""
+        with suppress(DBAPIError, NoneFree, OSError):
+            async with self._engine.begin() as connection:
+                await connection.execute(SILENT, {"seconds": SILENT_SECONDS})
 
     def _run(self, connection: Connection, body: Callable[[Tx], R]) -> tuple[R, list[Callable[[], object]]]:
         tx = PostgresTx(connection, self._clock.now())
