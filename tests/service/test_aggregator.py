@@ -456,6 +456,30 @@ async def test_a_batch_that_has_no_view_yet_is_answered_from_its_owner_without_a
         await school.status(str(new_id()))
 
 
+async def test_essays_that_come_while_the_owner_is_asked_are_not_in_the_answer_but_follow_it(school: School) -> None:
+    batch_id = str(new_id())
+    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
+    await school.ask("orchestrator", "POST", "/batches", json=registration)
+
+    async def meanwhile(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
+        if path.endswith("pipeline-state"):
+            await school.hand_in(batch_id, "one")
+            await school.settle()
+        return told
+
+    mine, hers = (f"/users/{user_id}/batches/{batch_id}/essays" for user_id in (TEACHER, COLLEAGUE))
+    with pytest.raises(NotFound):
+        await school.ask("aggregator", "GET", hers)
+    with school.altered("orchestrator", meanwhile):
+        listed = await school.ask("aggregator", "GET", mine)
+    assert (listed["items"], listed["version"]) == ([], 0)
+    school.page.cursor = listed["live_cursor"]
+    school.page.shown[batch_id] = {"essays": {}}
+    await school.check_page()
+    with pytest.raises(NotFound):
+        await school.ask("aggregator", "GET", hers)
+
+
 async def test_batches_are_listed_page_by_page_newest_first_to_their_teacher_only(school: School) -> None:
     mine = [await school.batch("one"), await school.batch(), await school.batch("two")]
     other = await school.batch("three", user_id=COLLEAGUE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -235,12 +234,14 @@ class Aggregator:
         """Return a batch with its owner. Without a view yet, the feed's head is read first, then the truth asked."""
         user_id = current().user_id or ""
         found, cursor = await self._db.read(lambda tx: (views.status(tx, batch_id), views.cursor(tx, user_id)))
-        if found is not None:
-            return found
+        return found or views.unseen(await self._unseen(batch_id), cursor)
+
+    async def _unseen(self, batch_id: str) -> ProcessingPipelineState:
+        """Ask the owner of a batch that there is no view of yet."""
         if not self._ask_missing:
             raise NotFound("There is no such batch.")
         state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
-        return views.unseen(ProcessingPipelineState.model_validate(state), cursor)
+        return ProcessingPipelineState.model_validate(state)
 
     async def batches(
         self, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int
@@ -260,33 +261,27 @@ class Aggregator:
         return await self._db.read(page)
 
     async def essays(self, batch_id: str, user_id: str) -> dict[str, Any]:
-        """Return the essays of one of the teacher's batches."""
-
-        def listed(tx: ReadTx) -> dict[str, Any]:
-            items, version = self._owned(tx, batch_id, user_id)
-            return {"items": items, "version": version, "live_cursor": views.cursor(tx, user_id)}
-
-        with suppress(NotFound):
-            return await self._db.read(listed)
-        if (await self.status(batch_id)).user_id != user_id:
+        """Return the essays of one of the teacher's batches. Without a view yet, they follow in her feed."""
+        found, cursor = await self._db.read(lambda tx: (self._owned(tx, batch_id, user_id), views.cursor(tx, user_id)))
+        if found is None and (await self._unseen(batch_id)).user_id != user_id:
             raise NotFound("There is no such batch.")
-        head = await self._db.read(lambda tx: views.cursor(tx, user_id))
-        return {"items": [], "version": views.UNSEEN, "live_cursor": head}
+        items, version = found or ([], views.UNSEEN)
+        return {"items": items, "version": version, "live_cursor": cursor}
 
     async def essay(self, batch_id: str, user_id: str, essay_id: str) -> EssayResultIds:
         """Return one essay of one of the teacher's batches."""
-        items, _ = await self._db.read(lambda tx: self._owned(tx, batch_id, user_id, [essay_id]))
-        if not items:
+        found = await self._db.read(lambda tx: self._owned(tx, batch_id, user_id, [essay_id]))
+        if not found or not found[0]:
             raise NotFound("There is no such essay in this batch.")
-        return items[0]
+        return found[0][0]
 
     def _owned(
         self, tx: ReadTx, batch_id: str, user_id: str, essay_ids: Collection[str] | None = None
-    ) -> tuple[list[EssayResultIds], int]:
-        """Return the essays of the teacher's batch, or these of them, and the version of its view."""
+    ) -> tuple[list[EssayResultIds], int] | None:
+        """Return the essays of the teacher's batch, or these of them, and the version of its view, if there is one."""
         found = store.batches(tx, [batch_id]).get(batch_id)
         if found is None or found[0].user_id != user_id:
-            raise NotFound("There is no such batch.")
+            return None
         state, version = found
         return views.essays(tx, {batch_id: views.live(tx, state)}, essay_ids)[batch_id], version
 
