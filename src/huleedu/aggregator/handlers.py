@@ -30,7 +30,7 @@ from huleedu.contracts.essay import (
     EssayResultIds,
     EssayValidationFailedV1,
 )
-from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, RecordParkedV1
+from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, FeedPlace, RecordParkedV1
 from huleedu.platform.context import caused_by, current
 from huleedu.platform.errors import NotFound, Unprocessable
 from huleedu.platform.log import store as log_store
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from huleedu.platform.db import ReadTx, Tx
 
 FEED_PAGE = 1_000
+"""Entries of one feed in one answer."""
+FEED_ANSWER = 5_000
+"""Entries in one answer for many feeds, each of which has its share: so many can be told in a second."""
 FEED_KEPT = timedelta(days=30)
 TRIM_SECONDS = 3600.0
 log = structlog.get_logger()
@@ -285,19 +288,28 @@ class Aggregator:
         state, version = found
         return views.essays(tx, {batch_id: views.live(tx, state)}, essay_ids)[batch_id], version
 
-    async def feed(self, user_id: str, after: str | None) -> FeedPage:
-        """Return what came after a cursor. One of another epoch, or from the future, asks for a fresh snapshot."""
+    async def feeds(self, places: Sequence[FeedPlace]) -> list[FeedPage]:
+        """Return what came after each of these places of teachers' feeds, all of one moment.
 
-        def page(tx: ReadTx) -> FeedPage:
-            epoch, head = store.current_generation(tx), feed.head(tx, user_id)
-            seq = _seq(after, epoch, range(feed.trimmed(tx, user_id), head + 1))
-            if seq is None:
-                return FeedPage(items=(), cursor=f"{epoch}:{head}", resync=after is not None)
-            items = feed.entries(tx, user_id, epoch, seq, FEED_PAGE)
-            last = items[-1].seq if len(items) == FEED_PAGE else head
-            return FeedPage(items=tuple(items), cursor=f"{epoch}:{last}")
+        A cursor of another epoch, or from the future, asks for a fresh snapshot.
+        """
 
-        return await self._db.read(page)
+        def pages(tx: ReadTx) -> list[FeedPage]:
+            epoch, kept = store.current_generation(tx), feed.kept(tx, [place.user_id for place in places])
+            theirs = [(place, kept[place.user_id]) for place in places]
+            asked = [(place, _seq(place.after, epoch, there), there[-1]) for place, there in theirs]
+            behind = {(place.user_id, seq) for place, seq, head in asked if seq < head}
+            limit = min(FEED_PAGE, FEED_ANSWER // max(1, len(behind)))
+            entries = feed.entries(tx, epoch, behind, limit)
+            found: list[FeedPage] = []
+            for place, seq, head in asked:
+                last = min(seq + limit, head)
+                items = tuple(item for item in entries[place.user_id] if seq < item.seq <= last)
+                resync = place.after not in {None, f"{epoch}:{seq}"}
+                found.append(FeedPage(items=items, cursor=f"{epoch}:{last}", resync=resync, more=last < head))
+            return found
+
+        return await self._db.read(pages)
 
     async def trim(self) -> None:
         """Forget what is old in the feeds; who was away for so long takes a fresh snapshot."""
@@ -308,20 +320,11 @@ class Aggregator:
                     pass
             await self._clock.sleep(TRIM_SECONDS)
 
-    async def heads(self, user_ids: Sequence[str]) -> dict[str, str]:
-        """Return the heads of these teachers' feeds."""
 
-        def heads(tx: ReadTx) -> dict[str, str]:
-            epoch, found = store.current_generation(tx), feed.heads(tx, user_ids)
-            return {user_id: f"{epoch}:{found.get(user_id, 0)}" for user_id in user_ids}
-
-        return await self._db.read(heads)
-
-
-def _seq(after: str | None, epoch: int, kept: range) -> int | None:
-    """Return the place that a cursor means in this epoch, if everything after it is kept."""
+def _seq(after: str | None, epoch: int, kept: range) -> int:
+    """Return the place that a cursor means in this epoch if everything after it is kept, else the head."""
     theirs, _, seq = (after or "").partition(":")
-    return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else None
+    return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else kept[-1]
 
 
 def _is_id(text: str) -> bool:
