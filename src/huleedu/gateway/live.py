@@ -236,6 +236,8 @@ class Live:
         """Close what may no longer listen, and tell the others what they miss of their feed, if anything."""
         if open_now := list(chain.from_iterable(self._sockets.values())):
             await self._look_again(open_now)
+        for socket in open_now:
+            socket.frames = 0
         for first in range(0, len(open_now), FEEDS):
             await self._tell(open_now[first : first + FEEDS])
 
@@ -243,7 +245,6 @@ class Live:
         """Tell these the heads of their feeds; those at rest, what comes after their places too."""
         asked = defaultdict[tuple[str, str | None], list[Socket]](list)
         for socket in sockets:
-            socket.frames = 0
             asked[socket.teacher.user_id, socket.cursor if socket.at_rest else None].append(socket)
         places = [{"user_id": user_id, "after": after} for user_id, after in asked]
         pages: list[dict[str, Any]] = await self._aggregator.ask("POST", "/internal/v1/feeds:query", json=places)
@@ -322,7 +323,7 @@ class Live:
         await self._catch_up(socket, page)
 
     async def _forward(self, socket: Socket, message: Waiting) -> None:
-        """Send a message if it is the next one; if something is missing before it, read the feed instead.
+        """Send a message if it is the next one; if something is missing, send what the feed has instead.
 
         One of an earlier epoch was under way while the views were made again, and says nothing any more.
         """
