@@ -1,5 +1,6 @@
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, event, func, select
 
-from huleedu.aggregator import feed, store, views
+from huleedu.aggregator import feed, handlers, store, views
 from huleedu.aggregator.handlers import FEED_KEPT, Aggregator
 from huleedu.contracts.batch import (
     BatchClientStatus,
@@ -19,7 +20,7 @@ from huleedu.contracts.batch import (
 )
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayPhaseChangedV1, EssayRemovedV1
 from huleedu.contracts.messages import MESSAGES
-from huleedu.contracts.notice import FeedEvent
+from huleedu.contracts.notice import FEEDS, FeedEvent
 from huleedu.contracts.phase import BatchPhaseInitiateCommandV1, ELSBatchPhaseOutcomeV1
 from huleedu.orchestrator.store import erasure
 from huleedu.platform.context import new_id
@@ -206,6 +207,19 @@ async def all_is_decided(school: School) -> None:
         assert (state["status"] == "completed_successfully") == full
 
 
+@contextmanager
+def executed() -> Iterator[list[object]]:
+    """Note the statements that are executed while the block runs."""
+    statements: list[object] = []
+
+    def note(*executed: object) -> None:
+        statements.append(executed)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(Engine, "before_cursor_execute", note)
+
+
 async def test_a_batch_is_listed_under_the_status_that_it_shows(school: School) -> None:
     batch_id = await school.batch("one")
     await school.start(batch_id)
@@ -341,6 +355,51 @@ async def test_of_a_removed_essay_the_feed_says_only_that_it_is_gone(school: Sch
     assert await school.db.read(lambda tx: tx.scalars(told)) == ["essay_removed"]
 
 
+async def test_many_places_of_many_feeds_are_answered_together(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = [await school.batch() for _ in range(5)]
+    theirs = await school.batch(user_id=COLLEAGUE)
+    await school.ask("orchestrator", "DELETE", f"/batches/{mine[1]}")
+    await school.settle()
+
+    async def ask(*places: tuple[str, str | None]) -> list[tuple[list[int], str, bool, bool]]:
+        query = [{"user_id": user_id, "after": after} for user_id, after in places]
+        pages = await school.ask("aggregator", "POST", "/feeds:query", json=query)
+        for (user_id, _), page in zip(places, pages, strict=True):
+            assert {item["batch_id"] for item in page["items"]} <= set(mine if user_id == TEACHER else [theirs])
+        return [([i["seq"] for i in page["items"]], page["cursor"], page["resync"], page["more"]) for page in pages]
+
+    monkeypatch.setattr(handlers, "FEED_ANSWER", 9)
+    asked = (TEACHER, "1:3"), (COLLEAGUE, "1:0"), (TEACHER, "1:0"), (TEACHER, "1:6"), ("nobody", "1:0")
+    assert await ask(*asked) == [
+        ([4, 5, 6], "1:6", False, False),
+        ([1], "1:1", False, False),
+        ([1, 3], "1:3", False, True),
+        ([], "1:6", False, False),
+        ([], "1:0", False, False),
+    ]
+    assert await ask((TEACHER, None), (TEACHER, "2:1"), (TEACHER, "1:7"), (TEACHER, "x"), ("nobody", "1:1")) == [
+        ([], "1:6", False, False),
+        *[([], "1:6", True, False)] * 3,
+        ([], "1:0", True, False),
+    ]
+    assert await ask() == []
+    with pytest.raises(Problem):
+        await ask(*[(TEACHER, None)] * (FEEDS + 1))
+
+
+async def test_many_feeds_take_no_more_statements_than_one(school: School) -> None:
+    teachers = [f"teacher-{number}" for number in range(FEEDS)]
+    await school.db.write(lambda tx: feed.take_seqs(tx, dict.fromkeys(teachers, 9)))
+
+    async def statements(count: int) -> int:
+        query = [{"user_id": user_id, "after": "1:0"} for user_id in teachers[:count]]
+        with executed() as statements:
+            await school.ask("aggregator", "POST", "/feeds:query", json=query)
+        return len(statements)
+
+    assert await statements(1) == await statements(FEEDS) > 0
+
+
 async def test_what_was_told_a_month_ago_is_forgotten(school: School) -> None:
     await school.batch("one")
     await school.settle()
@@ -456,6 +515,30 @@ async def test_a_batch_that_has_no_view_yet_is_answered_from_its_owner_without_a
         await school.status(str(new_id()))
 
 
+async def test_essays_that_come_while_the_owner_is_asked_are_not_in_the_answer_but_follow_it(school: School) -> None:
+    batch_id = str(new_id())
+    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
+    await school.ask("orchestrator", "POST", "/batches", json=registration)
+
+    async def meanwhile(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
+        if path.endswith("pipeline-state"):
+            await school.hand_in(batch_id, "one")
+            await school.settle()
+        return told
+
+    mine, hers = (f"/users/{user_id}/batches/{batch_id}/essays" for user_id in (TEACHER, COLLEAGUE))
+    with pytest.raises(NotFound):
+        await school.ask("aggregator", "GET", hers)
+    with school.altered("orchestrator", meanwhile):
+        listed = await school.ask("aggregator", "GET", mine)
+    assert (listed["items"], listed["version"]) == ([], 0)
+    school.page.cursor = listed["live_cursor"]
+    school.page.shown[batch_id] = {"essays": {}}
+    await school.check_page()
+    with pytest.raises(NotFound):
+        await school.ask("aggregator", "GET", hers)
+
+
 async def test_batches_are_listed_page_by_page_newest_first_to_their_teacher_only(school: School) -> None:
     mine = [await school.batch("one"), await school.batch(), await school.batch("two")]
     other = await school.batch("three", user_id=COLLEAGUE)
@@ -482,16 +565,9 @@ async def test_a_stretch_about_many_batches_takes_no_more_statements_than_one_ab
         await school.settle("aggregator")
         await school.work()
         await school.settle("aggregator")
-        executed = 0
-
-        def count(*_: object) -> None:
-            nonlocal executed
-            executed += 1
-
-        event.listen(Engine, "before_cursor_execute", count)
-        await school.hear("aggregator", EssayPhaseChangedV1)
-        event.remove(Engine, "before_cursor_execute", count)
+        with executed() as statements:
+            await school.hear("aggregator", EssayPhaseChangedV1)
         await school.finish()
-        return executed
+        return len(statements)
 
     assert await statements(1) == await statements(6) > 0

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from typing_extensions import override
 
+from huleedu.aggregator import feed, handlers
+from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.gateway import live
 from huleedu.gateway.accounts import Kind
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.clock import SystemClock
+from huleedu.platform.db import Tx
 from huleedu.platform.errors import Unavailable
 from tests.given import described
 from tests.servers import ENGINE, Servers
@@ -95,6 +100,11 @@ class Scene:
             """Ask again."""
         return str((await self.anna.ask("GET", "/batches", 200))["live_cursor"])
 
+    def restored(self) -> None:
+        """Have messages come again after some were lost."""
+        backplane: Any = self.live._backplane
+        backplane._restored.set()
+
     async def rebuilt(self) -> None:
         await self.house.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild", timeout=30)
 
@@ -142,16 +152,16 @@ async def test_what_comes_late_of_an_earlier_epoch_is_not_heard(scene: Scene) ->
         assert (await client.hears())["seq"] == int(now.partition(":")[2]) + 1
 
 
-async def test_a_feed_made_again_while_it_is_read_is_told(scene: Scene) -> None:
+async def test_a_feed_made_again_while_it_is_read_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "FEED_PAGE", 1)
     before = await scene.changed()
-    await scene.changed()
+    for _ in range(2):
+        await scene.changed()
     scene.once_read(scene.rebuilt)
     async with scene.joined(before) as client:
         assert (await client.hears())["cursor"] == before
-        frames = [await client.hears()]
-        while frames[-1]["event"] != "resync":
-            frames.append(await client.hears())
-        assert len(frames) > 1
+        assert (await client.hears())["seq"] == seq(before) + 1
+        assert (await client.hears())["event"] == "resync", "there is no second page"
         after = await scene.changed()
         frame = await client.hears()
         assert frame["seq"] <= int(after.partition(":")[2])
@@ -190,12 +200,76 @@ async def test_while_credentials_cannot_be_looked_at_the_client_is_asked_to_come
         assert await client.hears() == live.GOING_DOWN
 
 
-async def test_a_broken_view_asks_the_client_to_come_again(scene: Scene) -> None:
+async def test_a_broken_view_asks_the_clients_to_come_again_not_all_at_once(scene: Scene) -> None:
     scene.house.platform.peer("aggregator").connect(Response(status_code=500))
-    async with scene.joined() as client:
-        assert await client.hears() == {"event": "reconnect", "after_ms": 0}
-        assert await client.hears() == live.GOING_DOWN
+    apart = set[int]()
+    for _ in range(9):
+        async with scene.joined() as client:
+            told = await client.hears()
+            assert told["event"] == "reconnect"
+            apart.add(told["after_ms"])
+            assert await client.hears() == live.GOING_DOWN
+    assert len(apart) > 1
+    assert apart < set(range(live.SPREAD_MS))
     scene.house.platform.peer("aggregator").connect(scene.house.apps["aggregator"])
+
+
+@pytest.mark.parametrize("backplane", ["in process"], indirect=True)
+async def test_what_many_sockets_miss_is_asked_for_together(scene: Scene) -> None:
+    db, backplane, aggregator = scene.house.platform.db, scene.house.platform.backplane, scene.house.apps["aggregator"]
+    teachers = [await scene.house.teacher() for _ in range(100)]
+    missed = {teacher.user_id: place % 30 for place, teacher in enumerate(teachers)} | {teachers[-1].user_id: 200}
+    asked, on_her_way, late = Counter[str](), teachers[30].user_id, teachers[20].user_id
+
+    async def tell(user_id: str, count: int) -> None:
+        """Tell her so much more, and publish the first of it."""
+        first, *_ = await db.write(partial(told, counts={user_id: count}))
+        await backplane.publish_user_notifications([(user_id, first.model_dump_json())])
+        missed[user_id] += count
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        asked[path := scope["path"].rpartition("/")[2]] += 1
+        meanwhile = path == "feeds:query" and asked[path] == 1
+        if meanwhile:
+            await tell(on_her_way, 2)
+        await aggregator(scope, receive, send)
+        if meanwhile:
+            await tell(late, 1)
+
+    async with AsyncExitStack() as stack:
+        clients = [
+            (await stack.enter_async_context(replace(scene, anna=teacher).joined()), teacher.user_id)
+            for teacher in teachers
+            for _ in range(3)
+        ]
+        assert {(await client.hears())["cursor"] for client, _ in clients} == {"1:0"}
+        await db.write(partial(told, counts=missed))
+        scene.house.platform.peer("aggregator").connect(counted)
+        scene.restored()
+        for client, user_id in clients:
+            frames = [await client.hears() for _ in range(missed[user_id])]
+            assert [frame["seq"] for frame in frames] == list(range(1, missed[user_id] + 1))
+            assert await client.hears() == {"event": "ping", "cursor": f"1:{missed[user_id]}"}
+        assert asked == {"feeds:query": 2, "feed": 3 * 3}, "and those who are told meanwhile, or miss too much"
+    scene.house.platform.peer("aggregator").connect(aggregator)
+
+
+async def test_what_was_lost_is_found_though_the_aggregator_was_away_when_messages_came_again(scene: Scene) -> None:
+    broken, asked = Response(status_code=500), asyncio.Event()
+
+    async def away(scope: Scope, receive: Receive, send: Send) -> None:
+        await broken(scope, receive, send)
+        asked.set()
+
+    async with scene.joined() as client:
+        await client.hears()
+        await scene.house.platform.db.write(partial(told, counts={scene.anna.user_id: 1}))
+        scene.house.platform.peer("aggregator").connect(away)
+        scene.restored()
+        await asked.wait()
+        scene.house.platform.peer("aggregator").connect(scene.house.apps["aggregator"])
+        assert (await client.hears())["seq"] == 1
+        assert (await client.hears())["event"] == "ping"
 
 
 @pytest.mark.parametrize("backplane", [pytest.param("redis", marks=ENGINE)], indirect=True)
@@ -220,3 +294,18 @@ async def test_when_redis_is_back_every_teacher_is_brought_up_to_date(scene: Sce
 
 def seq(cursor: str) -> int:
     return int(cursor.partition(":")[2])
+
+
+def told(tx: Tx, counts: dict[str, int]) -> list[FeedItem]:
+    """Have so much in each teacher's feed, and publish nothing of it."""
+    counts = {user_id: count for user_id, count in counts.items() if count}
+    gone = FeedItem(
+        event=FeedEvent.BATCH_DELETED, seq=0, epoch="1", batch_id="b", version=1, at=tx.now, data={"batch_id": "b"}
+    )
+    entries = [
+        (user_id, gone.model_copy(update={"seq": first + place}))
+        for user_id, first in feed.take_seqs(tx, counts).items()
+        for place in range(counts[user_id])
+    ]
+    feed.add(tx, entries)
+    return [item for _, item in entries]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, delete, select, update
+from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, delete, or_, select, update
 
 from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.platform.db import Timestamp, among, insert, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Executable
@@ -47,18 +49,25 @@ _DATA = TypeAdapter(dict[str, Any])  # with numbers several times as fast as the
 
 
 @cache
-def _heads() -> Executable:
-    return select(feed_head.c.user_id, feed_head.c.seq).where(among(feed_head.c.user_id, "user_ids"))
+def _kept() -> Executable:
+    columns = (feed_head.c.user_id, feed_head.c.trimmed, feed_head.c.seq)
+    return select(*columns).where(among(feed_head.c.user_id, "user_ids"))
+
+
+def kept(tx: ReadTx, user_ids: Iterable[str]) -> dict[str, range]:
+    """Return the places of these teachers' feeds after which everything is kept; the last one is the head."""
+    new = dict.fromkeys(user_ids, range(1))
+    return new | {row.user_id: range(row.trimmed, row.seq + 1) for row in tx.all(_kept(), user_ids=new)}
 
 
 def heads(tx: ReadTx, user_ids: Iterable[str]) -> dict[str, int]:
-    """Return the numbers of the feeds' last entries; nothing where there is none."""
-    return {row.user_id: row.seq for row in tx.all(_heads(), user_ids=user_ids)}
+    """Return the numbers of the feeds' last entries; 0 where there is none."""
+    return {user_id: places[-1] for user_id, places in kept(tx, user_ids).items()}
 
 
 def head(tx: ReadTx, user_id: str) -> int:
     """Return the number of the feed's last entry; 0 if there is none."""
-    return heads(tx, [user_id]).get(user_id, 0)
+    return heads(tx, [user_id])[user_id]
 
 
 @cache
@@ -97,15 +106,15 @@ def add(tx: Tx, entries: Iterable[tuple[str, FeedItem]]) -> None:
     tx.put(_ADD, rows)
 
 
-def entries(tx: ReadTx, user_id: str, epoch: int, after: int, limit: int) -> list[FeedItem]:
-    """Return the entries of a teacher's feed after this place, as they are told in this epoch."""
-    mine = select(feed).where(feed.c.user_id == user_id, feed.c.seq > after).order_by(feed.c.seq).limit(limit)
-    return [_item(row, str(epoch)) for row in tx.all(mine)]
-
-
-def trimmed(tx: ReadTx, user_id: str) -> int:
-    """Return the last place of a teacher's feed that is not kept any more."""
-    return int(tx.scalar(select(feed_head.c.trimmed).where(feed_head.c.user_id == user_id)) or 0)
+def entries(tx: ReadTx, epoch: int, after: Collection[tuple[str, int]], limit: int) -> dict[str, list[FeedItem]]:
+    """Return what teachers were told at so many places after each of these, (teacher, seq), as in this epoch."""
+    found = defaultdict[str, list[FeedItem]](list)
+    if after:
+        asked = [(feed.c.user_id == user_id) & feed.c.seq.between(seq + 1, seq + limit) for user_id, seq in after]
+        rows = tx.all(select(feed).where(or_(*asked)))
+        for row in sorted(rows, key=attrgetter("seq")):  # told to sort, SQLite reads the whole school's
+            found[row.user_id].append(_item(row, str(epoch)))
+    return found
 
 
 def begun_before(tx: ReadTx, moment: datetime) -> Sequence[str]:

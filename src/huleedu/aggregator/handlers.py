@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -31,7 +30,7 @@ from huleedu.contracts.essay import (
     EssayResultIds,
     EssayValidationFailedV1,
 )
-from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, RecordParkedV1
+from huleedu.contracts.notice import FeedEvent, FeedItem, FeedPage, FeedPlace, RecordParkedV1
 from huleedu.platform.context import caused_by, current
 from huleedu.platform.errors import NotFound, Unprocessable
 from huleedu.platform.log import store as log_store
@@ -45,6 +44,9 @@ if TYPE_CHECKING:
     from huleedu.platform.db import ReadTx, Tx
 
 FEED_PAGE = 1_000
+"""Entries of one feed in one answer."""
+FEED_ANSWER = 5_000
+"""Entries in one answer for many feeds, each of which has its share: so many can be told in a second."""
 FEED_KEPT = timedelta(days=30)
 TRIM_SECONDS = 3600.0
 log = structlog.get_logger()
@@ -235,12 +237,14 @@ class Aggregator:
         """Return a batch with its owner. Without a view yet, the feed's head is read first, then the truth asked."""
         user_id = current().user_id or ""
         found, cursor = await self._db.read(lambda tx: (views.status(tx, batch_id), views.cursor(tx, user_id)))
-        if found is not None:
-            return found
+        return found or views.unseen(await self._unseen(batch_id), cursor)
+
+    async def _unseen(self, batch_id: str) -> ProcessingPipelineState:
+        """Ask the owner of a batch that there is no view of yet."""
         if not self._ask_missing:
             raise NotFound("There is no such batch.")
         state = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")
-        return views.unseen(ProcessingPipelineState.model_validate(state), cursor)
+        return ProcessingPipelineState.model_validate(state)
 
     async def batches(
         self, user_id: str, status: BatchClientStatus | None, before: str | None, limit: int
@@ -260,49 +264,52 @@ class Aggregator:
         return await self._db.read(page)
 
     async def essays(self, batch_id: str, user_id: str) -> dict[str, Any]:
-        """Return the essays of one of the teacher's batches."""
-
-        def listed(tx: ReadTx) -> dict[str, Any]:
-            items, version = self._owned(tx, batch_id, user_id)
-            return {"items": items, "version": version, "live_cursor": views.cursor(tx, user_id)}
-
-        with suppress(NotFound):
-            return await self._db.read(listed)
-        if (await self.status(batch_id)).user_id != user_id:
+        """Return the essays of one of the teacher's batches. Without a view yet, they follow in her feed."""
+        found, cursor = await self._db.read(lambda tx: (self._owned(tx, batch_id, user_id), views.cursor(tx, user_id)))
+        if found is None and (await self._unseen(batch_id)).user_id != user_id:
             raise NotFound("There is no such batch.")
-        head = await self._db.read(lambda tx: views.cursor(tx, user_id))
-        return {"items": [], "version": views.UNSEEN, "live_cursor": head}
+        items, version = found or ([], views.UNSEEN)
+        return {"items": items, "version": version, "live_cursor": cursor}
 
     async def essay(self, batch_id: str, user_id: str, essay_id: str) -> EssayResultIds:
         """Return one essay of one of the teacher's batches."""
-        items, _ = await self._db.read(lambda tx: self._owned(tx, batch_id, user_id, [essay_id]))
-        if not items:
+        found = await self._db.read(lambda tx: self._owned(tx, batch_id, user_id, [essay_id]))
+        if not found or not found[0]:
             raise NotFound("There is no such essay in this batch.")
-        return items[0]
+        return found[0][0]
 
     def _owned(
         self, tx: ReadTx, batch_id: str, user_id: str, essay_ids: Collection[str] | None = None
-    ) -> tuple[list[EssayResultIds], int]:
-        """Return the essays of the teacher's batch, or these of them, and the version of its view."""
+    ) -> tuple[list[EssayResultIds], int] | None:
+        """Return the essays of the teacher's batch, or these of them, and the version of its view, if there is one."""
         found = store.batches(tx, [batch_id]).get(batch_id)
         if found is None or found[0].user_id != user_id:
-            raise NotFound("There is no such batch.")
+            return None
         state, version = found
         return views.essays(tx, {batch_id: views.live(tx, state)}, essay_ids)[batch_id], version
 
-    async def feed(self, user_id: str, after: str | None) -> FeedPage:
-        """Return what came after a cursor. One of another epoch, or from the future, asks for a fresh snapshot."""
+    async def feeds(self, places: Sequence[FeedPlace]) -> list[FeedPage]:
+        """Return what came after each of these places of teachers' feeds, all of one moment.
 
-        def page(tx: ReadTx) -> FeedPage:
-            epoch, head = store.current_generation(tx), feed.head(tx, user_id)
-            seq = _seq(after, epoch, range(feed.trimmed(tx, user_id), head + 1))
-            if seq is None:
-                return FeedPage(items=(), cursor=f"{epoch}:{head}", resync=after is not None)
-            items = feed.entries(tx, user_id, epoch, seq, FEED_PAGE)
-            last = items[-1].seq if len(items) == FEED_PAGE else head
-            return FeedPage(items=tuple(items), cursor=f"{epoch}:{last}")
+        A cursor of another epoch, or from the future, asks for a fresh snapshot.
+        """
 
-        return await self._db.read(page)
+        def pages(tx: ReadTx) -> list[FeedPage]:
+            epoch, kept = store.current_generation(tx), feed.kept(tx, [place.user_id for place in places])
+            theirs = [(place, kept[place.user_id]) for place in places]
+            asked = [(place, _seq(place.after, epoch, there), there[-1]) for place, there in theirs]
+            behind = {(place.user_id, seq) for place, seq, head in asked if seq < head}
+            limit = min(FEED_PAGE, FEED_ANSWER // max(1, len(behind)))
+            entries = feed.entries(tx, epoch, behind, limit)
+            found: list[FeedPage] = []
+            for place, seq, head in asked:
+                last = min(seq + limit, head)
+                items = tuple(item for item in entries[place.user_id] if seq < item.seq <= last)
+                resync = place.after not in {None, f"{epoch}:{seq}"}
+                found.append(FeedPage(items=items, cursor=f"{epoch}:{last}", resync=resync, more=last < head))
+            return found
+
+        return await self._db.read(pages)
 
     async def trim(self) -> None:
         """Forget what is old in the feeds; who was away for so long takes a fresh snapshot."""
@@ -313,20 +320,11 @@ class Aggregator:
                     pass
             await self._clock.sleep(TRIM_SECONDS)
 
-    async def heads(self, user_ids: Sequence[str]) -> dict[str, str]:
-        """Return the heads of these teachers' feeds."""
 
-        def heads(tx: ReadTx) -> dict[str, str]:
-            epoch, found = store.current_generation(tx), feed.heads(tx, user_ids)
-            return {user_id: f"{epoch}:{found.get(user_id, 0)}" for user_id in user_ids}
-
-        return await self._db.read(heads)
-
-
-def _seq(after: str | None, epoch: int, kept: range) -> int | None:
-    """Return the place that a cursor means in this epoch, if everything after it is kept."""
+def _seq(after: str | None, epoch: int, kept: range) -> int:
+    """Return the place that a cursor means in this epoch if everything after it is kept, else the head."""
     theirs, _, seq = (after or "").partition(":")
-    return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else None
+    return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else kept[-1]
 
 
 def _is_id(text: str) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 
 from huleedu.contracts.batch import AggregatedBatchStatus, BatchClientStatus
 from huleedu.contracts.essay import EssayResultIds
-from huleedu.contracts.notice import FeedPage
+from huleedu.contracts.notice import FEEDS, FeedPage, FeedPlace
 
 if TYPE_CHECKING:
     from huleedu.aggregator.handlers import Aggregator
@@ -41,11 +41,12 @@ def routes(aggregator: Aggregator, rebuild: Rebuild) -> APIRouter:
 
     @router.get("/users/{user_id}/feed")
     async def feed(user_id: str, after: str | None = None) -> FeedPage:
-        return await aggregator.feed(user_id, after)
+        (page,) = await aggregator.feeds([FeedPlace(user_id=user_id, after=after)])
+        return page
 
-    @router.post("/feeds:heads")
-    async def heads(user_ids: list[str]) -> dict[str, str]:
-        return await aggregator.heads(user_ids)
+    @router.post("/feeds:query")
+    async def feeds(places: Annotated[list[FeedPlace], Body(max_length=FEEDS)]) -> list[FeedPage]:
+        return await aggregator.feeds(places)
 
     @router.post("/rebuild")
     async def rebuild_views(page_size: PageSize = 500) -> dict[str, int]:

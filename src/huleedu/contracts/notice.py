@@ -11,6 +11,9 @@ from huleedu.contracts.batch import BatchClientStatus, BatchStatus
 from huleedu.contracts.envelope import Event, Fact, Moment
 from huleedu.contracts.essay import EssayView, RefusalCode
 
+FEEDS = 200
+"""Places in teachers' feeds that are asked for together."""
+
 
 class RecordParkedV1(Event):
     """A record that cannot be handled is parked with all that follow on its key; `parked` 0 means: none any more."""
@@ -54,12 +57,23 @@ class FeedItem(Entry):
     data: dict[str, Any]
 
 
+class FeedPlace(Fact):
+    """A place in one teacher's feed, by its cursor; without one, its head is meant."""
+
+    user_id: str
+    after: str | None = None
+
+
 class FeedPage(Fact):
-    """A stretch of one teacher's feed. `resync` is set when the asked cursor is older than what is kept."""
+    """A stretch of one teacher's feed, up to `cursor`; `more` follows.
+
+    `resync` is set when the asked cursor is older than what is kept.
+    """
 
     items: tuple[FeedItem, ...]
     cursor: str
     resync: bool = False
+    more: bool = False
 
 
 # -- the frames of /ws

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ import structlog
 from opentelemetry.trace import SpanKind
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
+from huleedu.contracts.notice import FEEDS
 from huleedu.gateway.connection import framed, writing
 from huleedu.platform.context import bound
 from huleedu.platform.errors import Forbidden, Problem, TooMany, Unauthenticated
@@ -52,6 +54,8 @@ BAD_FRAME, UNAUTHENTICATED, FOREIGN, TOO_SLOW, TOO_MANY, TOO_MANY_FRAMES = 4400,
 GOING_DOWN = 1012
 APART_MS = 10
 """Clients that are sent away together come again one after the other, a hundred in a second."""
+SPREAD_MS = 2_000
+"""Whoever could not be told what the feed has comes again within this time, and not with all others at once."""
 Place = tuple[int, int]
 log = structlog.get_logger()
 
@@ -69,12 +73,13 @@ _read = msgspec.json.Decoder(Item).decode
 
 
 class Waiting(NamedTuple):
-    """A message on its way: its place in the feed, and the one before it; or the head only."""
+    """A message on its way: its place in the feed, and the one before it; or a page of the feed; or the head only."""
 
     place: Place
     after: Place | None = None
     frame: str = ""
     item: Item | None = None
+    page: dict[str, Any] | None = None
 
 
 class Ending(Exception):
@@ -107,7 +112,7 @@ class Socket:
     close_code: int | None = None
     doubtful: bool = True
     at_rest: bool = False
-    after_ms: int = 0
+    after_ms: int = field(default_factory=lambda: random.randrange(SPREAD_MS))  # noqa: S311 -- jitter
     frames: int = 0
 
     @property
@@ -222,24 +227,30 @@ class Live:
             await self._beat()
 
     async def recover(self) -> None:
-        """When messages come again, find what was lost meanwhile."""
+        """When messages come again, find what was lost meanwhile; begun anew after a failure, it looks at once."""
         while True:
-            await self._backplane.restored()
             await self._beat()
+            await self._backplane.restored()
 
     async def _beat(self) -> None:
-        """Close what may no longer listen, and tell the others the head of their feed: so they find what they miss."""
-        if not self._sockets:
-            return
-        open_now = [socket for sockets in self._sockets.values() for socket in sockets]
-        await self._look_again(open_now)
+        """Close what may no longer listen, and tell the others what they miss of their feed, if anything."""
+        if open_now := list(chain.from_iterable(self._sockets.values())):
+            await self._look_again(open_now)
         for socket in open_now:
             socket.frames = 0
-        users = list({socket.teacher.user_id for socket in open_now})
-        heads: dict[str, str] = await self._aggregator.ask("POST", "/internal/v1/feeds:heads", json=users)
-        for user_id, head in heads.items():
-            for socket in self._sockets.get(self._backplane.get_user_channel(user_id), []):
-                socket.put(Waiting(_place(head)))
+        for first in range(0, len(open_now), FEEDS):
+            await self._tell(open_now[first : first + FEEDS])
+
+    async def _tell(self, sockets: Sequence[Socket]) -> None:
+        """Tell these the heads of their feeds; those at rest, what comes after their places too."""
+        asked = defaultdict[tuple[str, str | None], list[Socket]](list)
+        for socket in sockets:
+            asked[socket.teacher.user_id, socket.cursor if socket.at_rest else None].append(socket)
+        places = [{"user_id": user_id, "after": after} for user_id, after in asked]
+        pages: list[dict[str, Any]] = await self._aggregator.ask("POST", "/internal/v1/feeds:query", json=places)
+        for ((_, after), those), page in zip(asked.items(), pages, strict=True):
+            for socket in those:
+                socket.put(Waiting(_place(page["cursor"]), _place(after) if after else None, page=page))
 
     def close_all(self) -> None:
         """Ask every client to come again, not all at once: this process is going down."""
@@ -312,18 +323,19 @@ class Live:
         await self._catch_up(socket, page)
 
     async def _forward(self, socket: Socket, message: Waiting) -> None:
-        """Send a message if it is the next one; if something is missing before it, read the feed instead.
+        """Send a message if it is the next one; if something is missing, send what the feed has instead.
 
         One of an earlier epoch was under way while the views were made again, and says nothing any more.
         """
         if message.place[0] > socket.place[0]:
             socket.place = message.place
             await self._send(socket, RESYNC)
-        elif message.after == socket.place:
+        elif message.frame and message.after == socket.place:
             await self._push(socket, message)
             socket.place = message.place
         elif message.place > socket.place:
-            await self._catch_up(socket, await self._page(socket, socket.cursor))
+            page = message.page if message.after == socket.place else None
+            await self._catch_up(socket, page or await self._page(socket, socket.cursor))
         if not message.frame:
             await self._send(socket, {"event": "ping", "cursor": socket.cursor})
 
@@ -353,11 +365,13 @@ class Live:
 
         What is sent so may be of any age, and is not timed.
         """
-        while page["items"]:
+        while True:
             for item in page["items"]:
                 await self._send(socket, item)
                 socket.place = (socket.place[0], item["seq"])
-            page = await self._page(socket, socket.cursor)
+            if not page["more"]:
+                break
+            page = await self._page(socket, page["cursor"])
         if _place(page["cursor"])[0] > socket.place[0]:
             await self._send(socket, RESYNC)
         socket.place = max(socket.place, _place(page["cursor"]))
