@@ -496,6 +496,7 @@ def repacked(wheel: Path, version: str, folder: Path, *, changes_database: bool 
     shutil.copy(constraints(wheel), folder / f"huleedu-{version}-constraints.txt")
 
 
+@pytest.mark.timeout(360)  # the package is built too, unless another test wanted it before
 def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     repacked(wheel, "0.1.0", bare.root / "home")
     bare.shell("python3 -m venv /opt/huleedu; /opt/huleedu/bin/pip install --constraint huleedu-*.txt huleedu-*.whl")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -390,3 +391,35 @@ async def test_of_the_processes_on_a_database_one_is_elected_until_it_ends_or_fa
     await other.close()
     while not await db.elected("relay"):
         """Its own session was ended: it begins anew."""
+
+
+async def test_a_server_that_hangs_is_away_and_is_used_again_when_it_answers(
+    url: str, clock: Clock, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.5)
+    db = PostgresDb(url, clock)
+    await db.start()
+    count = select(func.count()).select_from(store.outbox)
+    try:
+        assert await db.elected("relay")
+        await asyncio.gather(*(db.read(lambda tx: tx.scalar(count)) for _ in range(4)))
+        server = psutil.Process(servers.pid("postgres"))
+        hanging = [server, *server.children(recursive=True)]
+        for process in hanging:
+            process.suspend()
+        try:
+            asked = [db.read(lambda tx: tx.scalar(count)) for _ in range(30)]
+            asked += [db.write(lambda tx: tx.scalar(count)) for _ in range(30)]
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(one) for one in told} == {Unavailable}
+            assert not await db.elected("relay")
+        finally:
+            for process in hanging:
+                process.resume()
+        assert await db.read(lambda tx: tx.scalar(count)) == 0
+        assert await db.write(lambda tx: tx.scalar(count)) == 0
+        while not await db.elected("relay"):
+            """The session before is missed by the server."""
+    finally:
+        await db.close()

@@ -33,6 +33,7 @@ from huleedu.services import ROSTER, build_all
 from scripts.servers import free_ports
 from tests.acceptance.served import Served
 from tests.engine.kafka import ends, everything
+from tests.engine.whole import passwords
 from tests.system.house import House, Teacher
 
 NAMES = {said.topic: said.message.__name__ for said in MESSAGES}
@@ -56,6 +57,7 @@ class Fleet:
         self._env = {f"HULEEDU_{name.upper()}": str(value) for name, value in given.items()}
         self.databases = databases
         self.running: dict[Place, Served] = {}
+        self.started: list[Served] = []
 
     def start(self, places: Iterable[Place]) -> None:
         """Start these processes, all at once, and wait until all serve."""
@@ -68,6 +70,7 @@ class Fleet:
         if place[0] in self.databases:
             env["HULEEDU_DATABASE_URL"] = self.databases[place[0]]
         self.running[place] = Served(self.settings.data_dir, place[0], "--port", str(self.public[place]), **env)
+        self.started.append(self.running[place])
 
     def stop(self, places: Iterable[Place], number: signal.Signals = signal.SIGTERM) -> list[int]:
         """Send these processes a signal that ends them; return their exit statuses."""
@@ -75,6 +78,18 @@ class Fleet:
         for served in ending:
             served.process.send_signal(number)
         return [served.ended() for served in ending]
+
+    @property
+    def lines(self) -> str:
+        """What all processes have written to their logs, also those that were killed."""
+        return json.dumps([served.lines for served in self.started])
+
+    @property
+    def secrets(self) -> set[str]:
+        """What the processes were told and nobody may see."""
+        known = passwords(self._env)
+        assert len(known) == 3, "of PostgreSQL, Kafka and Redis"
+        return known | {*KEYS.split(), os.environ["AWS_SECRET_ACCESS_KEY"]}
 
     def end(self) -> None:
         """Leave no process behind, also of those that are stopped or do not end."""

@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -180,6 +180,7 @@ async def test_nothing_is_lost_or_doubled_whatever_is_killed(town: Town, servers
             await assert_results_are_there(town, course)
             await check(town, course.teacher, *(str(each.batch_id) for each in course.classes))
         await assert_views_are_the_owners_word(town)
+        await assert_nothing_secret_was_written(town, courses)
     finally:
         for course in courses:
             course.given_up.set()
@@ -205,6 +206,16 @@ async def assert_views_are_the_owners_word(town: Town) -> None:
     heard = await views(town.platform.db, but=DECIDING)
     await town.platform.peer("aggregator").ask("POST", "/internal/v1/rebuild", retry=False, timeout=60)
     assert await views(town.platform.db, but=DECIDING) == heard
+
+
+async def assert_nothing_secret_was_written(town: Town, courses: Iterable[Course]) -> None:
+    """No process has quoted an address, a key, a token or a text, also while what it asks was away."""
+    await asyncio.to_thread(town.fleet.stop, town.fleet.places)
+    lines = town.fleet.lines
+    assert '"event": "backplane.lost"' in lines, "nothing was away"
+    texts = {"bleu", "wass", "hapy", "sommer", "pupil"}
+    secrets = town.fleet.secrets | {course.teacher.token for course in courses} | texts
+    assert not [secret for secret in secrets if secret in lines]
 
 
 def leftovers(tx: ReadTx) -> dict[str, list[str]]:

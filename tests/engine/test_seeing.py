@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -21,9 +20,9 @@ from websockets.asyncio.client import connect
 
 from huleedu.platform.log import store
 from huleedu.services import ROSTER
-from tests.engine.apart import KEYS, Town, fleet, town_of
+from tests.engine.apart import Town, fleet, town_of
 from tests.engine.kafka import messages
-from tests.engine.whole import passwords, second_engine
+from tests.engine.whole import second_engine
 from tests.seeing import Samples, samples
 from tests.servers import ENGINE, Servers
 from tests.system.house import essay, parts
@@ -124,12 +123,10 @@ async def seen(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
                     rows = await town.platform.db.read(lambda tx: tx.all(inbox))
                     seen.inbox = {(row.grp, row.event_id) for row in rows if row.event_id in said}
                 await asyncio.to_thread(collector.wait, lambda: complete(seen))
-                printed = [served.printed for served in found.running.values()]
+                printed = [served.printed for served in found.started]
                 await asyncio.to_thread(found.stop, found.places)
-                seen.lines = json.dumps([printed, [served.lines for served in found.running.values()]])
-        known = passwords(settings)
-        assert len(known) == 3, "of PostgreSQL, Kafka and Redis"
-        seen.secrets |= known | {*KEYS.split(), os.environ["AWS_SECRET_ACCESS_KEY"]}
+                seen.lines = found.lines + "".join(printed)
+                seen.secrets |= found.secrets
         yield seen
 
 

@@ -77,7 +77,11 @@ class Asked(NamedTuple):
 
 
 LAG = Asked("huleedu_lag_events", f"Events that a group has not handled yet, up to {store.MOST:,}.", ("group", "topic"))
-LAG_SECONDS = Asked("huleedu_lag_seconds", "Age of the oldest event that a group has not handled.", ("group", "topic"))
+LAG_SECONDS = Asked(
+    "huleedu_lag_seconds",
+    "Time since the oldest event that a group has not handled came to the log.",
+    ("group", "topic"),
+)
 OUTBOX = Asked("huleedu_outbox_events", f"Events that are not in the log yet, up to {store.MOST:,}; 0 in one process.")
 OUTBOX_SECONDS = Asked("huleedu_outbox_seconds", "Age of the oldest event that is not in the log yet.")
 LETTERS = Asked("huleedu_dead_letters", f"Records that are parked, up to {store.MOST:,}.", ("group",))

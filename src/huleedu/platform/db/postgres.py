@@ -42,6 +42,8 @@ LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 CHANNEL = "huleedu"
 FLOOR_SECONDS = 0.25
 CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 35.0
+"""For a statement, longer than the server lets it run: a host that has gone says nothing at all."""
 SESSION = {
     "application_name": "huleedu",
     "statement_timeout": "30s",
@@ -104,7 +106,9 @@ class PostgresDb(Db):
     def __init__(self, url: str, clock: Clock, *, writers: int = WRITERS) -> None:
         super().__init__(clock)
         self.shared = writers > 1
-        self._connect = partial(asyncpg.connect, url, timeout=CONNECT_SECONDS, server_settings=SESSION)
+        self._connect = partial(
+            asyncpg.connect, url, timeout=CONNECT_SECONDS, command_timeout=ANSWER_SECONDS, server_settings=SESSION
+        )
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
