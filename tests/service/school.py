@@ -42,7 +42,6 @@ from huleedu.phases import store as phases
 from huleedu.platform.app import Platform, connect
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.clock import ManualClock
 from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, ReadTx, Tx, metadata
 from huleedu.platform.db.sqlite import SqliteDb
@@ -53,7 +52,7 @@ from huleedu.platform.service import Service
 from huleedu.platform.tasks import Tasks
 from huleedu.platform.workers import Workers
 from huleedu.services import build_all
-from tests.given import RestlessClock, Stuck, opened
+from tests.given import ManualClock, RestlessClock, Stuck, opened
 from tests.service.page import Page
 from tests.service.world import Dry, DryLog
 
