@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from huleedu.contracts.envelope import Event, EventEnvelope
     from huleedu.orchestrator.model import Batch, Decision
     from huleedu.platform.clock import Clock
-    from huleedu.platform.db import Db, ReadTx, Tx
+    from huleedu.platform.db import Db, Tx
     from huleedu.platform.http import Peer
 
 GROUP = "orchestrator-service"
@@ -297,11 +297,6 @@ class Orchestrator:
             known = {"status": batch.state.status.value, "version": batch.state.version, "run_id": batch.state.run_id}
             tx.after_commit(log.info, "orchestrator.state", **known)
         return messages
-
-
-def stalled(tx: ReadTx) -> list[str]:
-    """Return batches that nothing will ever move. There must be none."""
-    return store.stalled(tx)
 
 
 def _owned(batch: Batch | None, user_id: str) -> Batch:

@@ -28,7 +28,7 @@ from huleedu.platform.log import Backlog
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
 
     from sqlalchemy import ColumnElement
@@ -243,13 +243,6 @@ def take_overdue(tx: Tx, lease: str, until: datetime) -> list[Work]:
         )
         for row in rows
     ]
-
-
-def stalled(tx: ReadTx, grace: timedelta) -> Sequence[str]:
-    """Return work that neither a lease nor a timer keeps alive. There must be none."""
-    long_ago = tx.now - grace
-    lost = ((work.c.state == RUNNING) & (work.c.lease_until < long_ago)) | (work.c.due < long_ago)
-    return tx.scalars(select(work.c.work_id).where(lost))
 
 
 def drop_run(tx: Tx, batch_id: str, run_id: str) -> None:
