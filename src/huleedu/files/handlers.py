@@ -229,13 +229,8 @@ class Files:
         """Return the essays of these batches."""
         return await self._db.read(lambda tx: store.essays(tx, batch_ids))
 
-    def on_pipeline_completed(self, tx: Tx, message: BatchPipelineCompletedV1) -> Iterable[Event]:
-        """Open the intake that the run had closed."""
-        store.end_run(tx, message.batch_id, message.run_id)
-        return []
-
-    def on_pipeline_rejected(self, tx: Tx, message: BatchPipelineRejectedV1) -> Iterable[Event]:
-        """Open the intake, if the run that came to nothing had closed it."""
+    def on_run_ended(self, tx: Tx, message: BatchPipelineCompletedV1 | BatchPipelineRejectedV1) -> Iterable[Event]:
+        """Open the intake, if the run had closed it: one that came to nothing may not have."""
         store.end_run(tx, message.batch_id, message.run_id)
         return []
 
