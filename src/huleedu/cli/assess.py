@@ -16,8 +16,8 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
-from rich.text import Text
 
+from huleedu.cli.words import counted, plain
 from huleedu.contracts.batch import BatchClientStatus
 from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, UPLOAD_SECONDS
 from huleedu.contracts.phase import Language, PhaseName
@@ -226,16 +226,6 @@ def _write(order: Order, report: dict[str, Any]) -> None:
         ]
         rows += [[item["file_name"], "refused", item["code"], *(None for _ in names)] for item in report["refused"]]
         order.csv_file.write_bytes(as_csv(["file_name", "status", "error", *names], rows, Language.EN))
-
-
-def plain(text: str) -> Text:
-    """Return the text as it is shown: neither markup nor what a terminal takes for a command."""
-    return Text("".join(character if character.isprintable() else " " for character in text))
-
-
-def counted(number: int, one: str, more: str) -> str:
-    """Return a number with its noun, as one reads it aloud: one of them has the singular."""
-    return f"{number} {one if number == 1 else more}"
 
 
 BESIDE_NAME = 56
