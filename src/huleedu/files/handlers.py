@@ -32,9 +32,8 @@ from huleedu.files.extract import extract
 from huleedu.files.unreadable import Unreadable, unreadable
 from huleedu.platform.blobs import store as garbage
 from huleedu.platform.context import current, new_id
-from huleedu.platform.errors import Conflict, Gone, NotFound
+from huleedu.platform.errors import Conflict, Gone, NotFound, describe
 from huleedu.platform.log import store as log_store
-from huleedu.platform.log.delivery import describe
 from huleedu.platform.workers import WorkerDied, Workers, WorkerTimeout
 
 if TYPE_CHECKING:
