@@ -118,6 +118,16 @@ EMPTY = """
 """
 
 
+class OneWriter(PostgresDb):
+    """The embedded log reads by `pos`: one writer makes that the order of commits, as on SQLite."""
+
+    shared = False
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        super().__init__(url, clock)
+        self._writers = asyncio.Semaphore(1)
+
+
 class Databases:
     """A database for each directory: a file in it or, while `server` says where one runs, of PostgreSQL.
 
@@ -132,8 +142,7 @@ class Databases:
     async def of(self, directory: Path, clock: Clock) -> Db:
         """Return the directory's database, with every table that was imported."""
         if self.server:
-            # One writer makes `pos` the order of commits, which is what the embedded log reads by.
-            return PostgresDb(await self.url(directory), clock, writers=1)
+            return OneWriter(await self.url(directory), clock)
         path = directory / "huleedu.db"
         if not path.exists():
             path.write_bytes(empty_database(frozenset(metadata.tables)))

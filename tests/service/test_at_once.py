@@ -37,7 +37,7 @@ async def several(platform: Platform, tmp_path: Path) -> AsyncIterator[Platform]
     if not url:
         yield platform
         return
-    db = PostgresDb(url, platform.clock, writers=8)
+    db = PostgresDb(url, platform.clock)
     await db.start()
     yield replace(platform, db=db)
     await db.close()
