@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from huleedu.platform.app import Platform
 from huleedu.platform.backplane import Backplane
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
-from huleedu.platform.clock import Clock, ManualClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
 from huleedu.platform.db import Db, metadata
 from huleedu.platform.db.postgres import PostgresDb
@@ -44,6 +45,36 @@ async def heard(backplane: Backplane, channel: str) -> AsyncIterator[asyncio.Que
 
     async with backplane.subscribe(channel, hear):
         yield kept
+
+
+class ManualClock(Clock):
+    """Time that passes only when it is told to; sleepers wake when their moment has come."""
+
+    def __init__(self) -> None:
+        self._elapsed = 0.0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    @override
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._elapsed)
+
+    @override
+    def worked(self) -> float:
+        return self._elapsed
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        self._sleepers.append((self._elapsed + seconds, woken))
+        await woken.wait()
+
+    def move(self, seconds: float) -> None:
+        """Let time pass and wake whoever waited for it."""
+        self._elapsed += seconds
+        due = [sleeper for sleeper in self._sleepers if sleeper[0] <= self._elapsed]
+        self._sleepers = [sleeper for sleeper in self._sleepers if sleeper[0] > self._elapsed]
+        for _, woken in due:
+            woken.set()
 
 
 class Stuck(BaseException):
@@ -87,6 +118,16 @@ EMPTY = """
 """
 
 
+class OneWriter(PostgresDb):
+    """The embedded log reads by `pos`: one writer makes that the order of commits, as on SQLite."""
+
+    shared = False
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        super().__init__(url, clock)
+        self._writers = asyncio.Semaphore(1)
+
+
 class Databases:
     """A database for each directory: a file in it or, while `server` says where one runs, of PostgreSQL.
 
@@ -101,8 +142,7 @@ class Databases:
     async def of(self, directory: Path, clock: Clock) -> Db:
         """Return the directory's database, with every table that was imported."""
         if self.server:
-            # One writer makes `pos` the order of commits, which is what the embedded log reads by.
-            return PostgresDb(await self.url(directory), clock, writers=1)
+            return OneWriter(await self.url(directory), clock)
         path = directory / "huleedu.db"
         if not path.exists():
             path.write_bytes(empty_database(frozenset(metadata.tables)))

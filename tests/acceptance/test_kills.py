@@ -17,14 +17,11 @@ import pytest
 from huleedu.contracts.batch import ProcessingPipelineState
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import ELSBatchPhaseOutcomeV1, PhaseName, PhaseWorkCompletedV1
-from huleedu.orchestrator import store as orchestrator
-from huleedu.phases import store as phases
-from huleedu.phases.work import LEASE
 from huleedu.platform.clock import SystemClock
-from huleedu.platform.db import ReadTx
-from huleedu.platform.db.sqlite import SqliteDb
 from tests.acceptance.classes import ESSAYS, Class
 from tests.acceptance.served import Served, client, rows, served, teacher
+from tests.given import database
+from tests.service.stalled import stalled
 
 KILLS = 10
 LONGEST = 30
@@ -108,7 +105,7 @@ def test_nothing_is_lost_or_doubled_however_often_the_server_is_killed(tmp_path:
         assert server.stop() == 0
     assert_once(tmp_path)
     assert_views_are_true(tmp_path)
-    assert stalled(tmp_path) == []
+    assert asyncio.run(stalled_in(tmp_path)) == []
 
 
 def assert_uploads_are_there(term: Term, server: Served, batches: list[dict[str, Any]]) -> None:
@@ -165,18 +162,6 @@ def assert_views_are_true(data_dir: Path) -> None:
     }
 
 
-def stalled(data_dir: Path) -> list[str]:
-    """Return what nothing would ever move again."""
-
-    def lost(tx: ReadTx) -> list[str]:
-        return [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE)]
-
-    async def ask() -> list[str]:
-        db = SqliteDb(data_dir / "huleedu.db", SystemClock())
-        await db.start()
-        try:
-            return await db.read(lost)
-        finally:
-            await db.close()
-
-    return asyncio.run(ask())
+async def stalled_in(data_dir: Path) -> list[str]:
+    async with database(data_dir, SystemClock()) as db:
+        return await db.read(stalled)

@@ -21,8 +21,6 @@ from huleedu.contracts.batch import BatchClientStatus, BatchStateChangedV1
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import PhaseName
 from huleedu.orchestrator import store as orchestrator
-from huleedu.phases import store as phases
-from huleedu.phases.work import LEASE
 from huleedu.platform.db import ReadTx
 from huleedu.platform.errors import Retry
 from huleedu.platform.log.store import topic_channel
@@ -34,6 +32,7 @@ from tests.engine.listener import Listener
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE, Servers
 from tests.service.page import Shown
+from tests.service.stalled import stalled
 from tests.service.views import DECIDING, views
 from tests.system.house import Teacher
 
@@ -222,4 +221,4 @@ def leftovers(tx: ReadTx) -> dict[str, list[str]]:
     """Return what should not be there when everything has been done."""
     tables = ("work", "dead_letter", "late_result")
     found = {table: list(map(repr, tx.all(text(f"SELECT * FROM {table}")))) for table in tables}
-    return found | {"stalled": [*orchestrator.stalled(tx), *phases.stalled(tx, LEASE)]}
+    return found | {"stalled": stalled(tx)}

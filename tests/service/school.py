@@ -36,13 +36,11 @@ from huleedu.contracts.phase import (
 )
 from huleedu.files.handlers import GROUP as FILES
 from huleedu.files.handlers import Files, Reading
-from huleedu.orchestrator import store as orchestrator
 from huleedu.orchestrator.handlers import Orchestrator
 from huleedu.phases import store as phases
 from huleedu.platform.app import Platform, connect
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs import store as garbage
-from huleedu.platform.clock import ManualClock
 from huleedu.platform.context import bound, new_id
 from huleedu.platform.db import Db, ReadTx, Tx, metadata
 from huleedu.platform.db.sqlite import SqliteDb
@@ -53,8 +51,9 @@ from huleedu.platform.service import Service
 from huleedu.platform.tasks import Tasks
 from huleedu.platform.workers import Workers
 from huleedu.services import build_all
-from tests.given import RestlessClock, Stuck, opened
+from tests.given import ManualClock, RestlessClock, Stuck, opened
 from tests.service.page import Page
+from tests.service.stalled import stalled
 from tests.service.world import Dry, DryLog
 
 E = TypeVar("E", bound=Event)
@@ -303,9 +302,7 @@ class School:
     # -- what must hold
 
     async def stalled(self) -> list[str]:
-        """Return what no timer and no lease keeps alive: the watchdogs' invariant."""
-        grace = timedelta(minutes=5)
-        return await self.db.read(lambda tx: [*orchestrator.stalled(tx), *phases.stalled(tx, grace)])
+        return await self.db.read(lambda tx: stalled(tx, timedelta(minutes=5)))
 
     async def settle_and_check(self) -> None:
         await self.settle()

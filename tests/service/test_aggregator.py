@@ -539,6 +539,23 @@ async def test_essays_that_come_while_the_owner_is_asked_are_not_in_the_answer_b
         await school.ask("aggregator", "GET", hers)
 
 
+async def test_a_batch_that_has_no_view_yet_is_not_shown_as_ended_before_its_essays_are(school: School) -> None:
+    """Who waits for the end asks for the essays then: a terminal would print an empty table."""
+    batch_id = str(new_id())
+    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
+    await school.ask("orchestrator", "POST", "/batches", json=registration)
+    await school.hand_in(batch_id, "one")
+    await school.start(batch_id)
+    await school.settle("aggregator")
+    while await school.work():
+        await school.settle("aggregator")
+    assert (await school.state(batch_id)).status == "completed_successfully"
+    unseen = await school.status(batch_id)
+    assert (unseen["version"], unseen["status"], unseen["pipeline_state"]["status"]) == (0, "processing", "processing")
+    await school.settle()
+    assert (await school.status(batch_id))["status"] == "completed_successfully"
+
+
 async def test_batches_are_listed_page_by_page_newest_first_to_their_teacher_only(school: School) -> None:
     mine = [await school.batch("one"), await school.batch(), await school.batch("two")]
     other = await school.batch("three", user_id=COLLEAGUE)

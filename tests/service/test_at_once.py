@@ -20,10 +20,11 @@ from huleedu.gateway import store as accounts
 from huleedu.gateway.accounts import Accounts, Kind
 from huleedu.gateway.rates import Rates
 from huleedu.phases import store as phases
-from huleedu.platform.app import Platform
+from huleedu.platform.app import Platform, running
 from huleedu.platform.db import ReadTx, Tx
 from huleedu.platform.db.postgres import PostgresDb
 from huleedu.platform.errors import Unauthenticated
+from huleedu.platform.service import Service
 from huleedu.platform.workers import Workers
 from tests.given import DATABASES
 
@@ -37,7 +38,7 @@ async def several(platform: Platform, tmp_path: Path) -> AsyncIterator[Platform]
     if not url:
         yield platform
         return
-    db = PostgresDb(url, platform.clock, writers=8)
+    db = PostgresDb(url, platform.clock)
     await db.start()
     yield replace(platform, db=db)
     await db.close()
@@ -73,6 +74,15 @@ async def test_each_unit_of_work_is_claimed_by_one_and_put_back_behind_all_other
     await several.db.write(lambda tx: enqueue(tx, 25))  # of which twenty are there
     again = await asyncio.gather(*(take(f"again-{number}") for number in range(25)))
     assert sorted(work.attempt for work in again) == [1] * 5 + [2] * 20
+
+
+async def test_who_starts_takes_back_nothing_while_others_may_be_at_work(several: Platform) -> None:
+    await several.db.write(lambda tx: enqueue(tx, 1))
+    await several.db.write(lambda tx: phases.claim(tx, TEACHER, "batch", "lease", tx.now + timedelta(minutes=1)))
+    starting = Service(name="phases", group=phases.GROUP, prepare=partial(phases.return_leases, expired_only=False))
+    async with running(several, [starting]):
+        held = await several.db.read(lambda tx: phases.held(tx, ["lease"]))
+    assert held == ({"lease"} if DATABASES.server else set())
 
 
 async def test_a_one_time_link_lets_one_in(several: Platform) -> None:

@@ -4,16 +4,19 @@ import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
 from fastapi.routing import APIRoute
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from huleedu.gateway import store
-from tests.given import heard
+from huleedu.gateway.answers import Answers, Asked
+from huleedu.gateway.handlers import BATCHES, KEPT, Gateway
+from tests.given import RestlessClock, Stuck, heard, opened
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -283,6 +286,18 @@ async def test_a_cancel_under_its_key_is_one_cancel(anna: Teacher) -> None:
     assert await anna.ask("POST", f"/batches/{batch_id}/cancel", 202, headers=key) == told
     body = {"run_id": run_id}
     assert_problem(await anna.http.post(f"/v1/batches/{batch_id}/cancel", json=body, headers=key), 422, "KEY_REUSED")
+
+
+async def test_an_answer_is_kept_as_long_as_a_request_may_be_sent_again(tmp_path: Path) -> None:
+    clock = RestlessClock(patience=0)
+    async with opened(tmp_path, clock) as platform:
+        for key in ("old", "young"):
+            await Answers(platform.db).begin(Asked("anna", BATCHES, key))
+            clock.move(1)
+        clock.move(KEPT.total_seconds() - 1)
+        with pytest.raises(Stuck):
+            await Gateway(platform).forget()
+        assert await platform.db.read(lambda tx: list(tx.scalars(select(store.idempotency.c.key)))) == ["young"]
 
 
 async def test_what_was_answered_about_an_essay_goes_with_it(house: House, anna: Teacher) -> None:

@@ -20,9 +20,8 @@ from starlette.types import Message, Receive, Scope, Send
 from huleedu.cli import assess
 from huleedu.gateway import store
 from huleedu.platform.db import Tx
-from huleedu.platform.errors import Unavailable
+from huleedu.platform.errors import Unavailable, describe
 from huleedu.platform.installation import CONTROL, locked
-from huleedu.platform.log.delivery import describe
 from huleedu.platform.metrics import REGISTRY
 from tests.system.house import House, Teacher, essay, inhabited
 

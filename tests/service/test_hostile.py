@@ -13,9 +13,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from huleedu.contracts.essay import RefusalHint
-from huleedu.files.extract import OUTPUT_CAP, Unreadable, extract
+from huleedu.files.extract import OUTPUT_CAP, extract
 from huleedu.files.handlers import EXTRACTION_SECONDS
 from huleedu.files.service import EXTRACTION_MIB
+from huleedu.files.unreadable import Unreadable
 from huleedu.platform.workers import WorkerDied, Workers, WorkerTimeout
 from tests import corpus
 

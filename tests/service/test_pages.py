@@ -13,8 +13,7 @@ from huleedu.aggregator import store
 from huleedu.aggregator.handlers import Aggregator
 from huleedu.contracts.batch import BatchClientStatus, ProcessingPipelineState
 from huleedu.platform.app import Platform
-from huleedu.platform.clock import ManualClock
-from tests.given import DATABASES, opened
+from tests.given import DATABASES, ManualClock, opened
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READY, PROCESSING = BatchClientStatus.READY, BatchClientStatus.PROCESSING

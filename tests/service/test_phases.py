@@ -23,11 +23,11 @@ from huleedu.contracts.phase import (
 from huleedu.phases import store
 from huleedu.phases.work import LEASE, PATIENCE, WATCH_SECONDS, WorkQueue
 from huleedu.platform.blobs.store import due
-from huleedu.platform.clock import ManualClock
 from huleedu.platform.context import new_id
 from huleedu.platform.log.store import topic_channel
 from huleedu.platform.tasks import Tasks
 from huleedu.platform.workers import Workers
+from tests.given import ManualClock
 from tests.service.school import School, school_at
 
 BATCH = "11111111-1111-1111-1111-111111111111"

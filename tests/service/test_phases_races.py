@@ -17,9 +17,9 @@ from huleedu.phases.work import LEASE, PAUSE_SECONDS, WorkQueue
 from huleedu.platform import workers as workers_module
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.blobs.store import due
-from huleedu.platform.clock import ManualClock
 from huleedu.platform.db import Tx
 from huleedu.platform.workers import WorkerDied, Workers
+from tests.given import ManualClock
 from tests.service.school import TEACHER, school_at
 from tests.service.test_phases import BATCH, Office, waiting
 

@@ -19,10 +19,10 @@ from typing_extensions import override
 from huleedu.gateway import rates, store
 from huleedu.gateway.access import address
 from huleedu.gateway.accounts import ABSOLUTE, FRESH, IDLE, LINK, SEEN, TICKET, Accounts, Kind
-from huleedu.platform.clock import ManualClock
 from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.errors import Unauthenticated
 from huleedu.services import ROSTER
+from tests.given import ManualClock
 from tests.system.house import House, Teacher, inhabited
 
 HALF = "\ud800"

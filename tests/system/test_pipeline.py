@@ -20,9 +20,6 @@ from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.phase import PhaseWorkCompletedV1
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1, apply_corrections
 from huleedu.lifecycle import store as lifecycle
-from huleedu.orchestrator import store as orchestrator
-from huleedu.phases import store as phases
-from huleedu.phases.work import LEASE
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.db import ReadTx, metadata
 from huleedu.platform.log import store
@@ -31,6 +28,7 @@ from tests.engine.kafka import everything
 from tests.engine.s3 import held
 from tests.engine.whole import second_engine
 from tests.servers import ENGINE
+from tests.service.stalled import stalled
 from tests.system.house import House, Teacher, essay, inhabited, parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -62,8 +60,7 @@ async def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 async def house(whole: House) -> AsyncIterator[House]:
     """The house; when a test is over, nothing in it waits for something that will never come."""
     yield whole
-    for lost in (orchestrator.stalled, lambda tx: phases.stalled(tx, LEASE)):
-        assert list(await whole.platform.db.read(lost)) == []
+    assert await whole.platform.db.read(stalled) == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")

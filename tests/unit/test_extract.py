@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from huleedu.contracts.essay import MAX_CHARACTERS, MAX_FILE_BYTES, MIN_CHARACTERS, RefusalCode, RefusalHint
 from huleedu.files import model
-from huleedu.files.extract import OUTPUT_CAP, Unreadable, extract
+from huleedu.files.extract import OUTPUT_CAP, extract
 from huleedu.files.handlers import CLOSED, NOT_STORED
-from huleedu.files.unreadable import unreadable
+from huleedu.files.unreadable import Unreadable, unreadable
 from huleedu.platform.workers import Workers
 from tests.corpus import column, pdf
 

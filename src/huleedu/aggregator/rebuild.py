@@ -27,9 +27,6 @@ class Rebuild:
 
     def __init__(self, platform: Platform) -> None:
         self._db = platform.db
-        self._orchestrator = platform.peer("orchestrator")
-        self._files = platform.peer("files")
-        self._lifecycle = platform.peer("lifecycle")
         self._peers = {name: platform.peer(name) for name in ("orchestrator", *ERASERS)}
 
     async def run(self, page_size: int) -> int:
@@ -51,13 +48,13 @@ class Rebuild:
 
     async def _states(self, last: str, limit: int) -> list[ProcessingPipelineState]:
         params = {"after": last, "limit": limit}
-        told = await self._orchestrator.ask("GET", "/internal/v1/batches/pipeline-states", params=params)
+        told = await self._peers["orchestrator"].ask("GET", "/internal/v1/batches/pipeline-states", params=params)
         return [ProcessingPipelineState.model_validate(item) for item in told["items"]]
 
     async def _page(self, after: int, states: Sequence[ProcessingPipelineState]) -> None:
         asked = {"batch_ids": [state.batch_id for state in states]}
-        essays = (await self._files.ask("POST", "/internal/v1/essays:query", json=asked))["items"]
-        phases = (await self._lifecycle.ask("POST", "/internal/v1/essays:query", json=asked))["items"]
+        essays = (await self._peers["files"].ask("POST", "/internal/v1/essays:query", json=asked))["items"]
+        phases = (await self._peers["lifecycle"].ask("POST", "/internal/v1/essays:query", json=asked))["items"]
         known = {essay["essay_id"] for essay in essays}
 
         def write(tx: Tx) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -40,21 +40,8 @@ def statuses(tx: ReadTx, batch_ids: Iterable[str]) -> dict[str, AggregatedBatchS
     for batch_id, (state, version) in found.items():
         live = model.live(state, counts.get((batch_id, state.run_id), {}))
         essays, fresh = totals.get(batch_id, (0, 0))
-        shown[batch_id] = AggregatedBatchStatus(
-            batch_id=batch_id,
-            user_id=state.user_id,
-            title=state.title,
-            language=state.language,
-            status=live.status,
-            pipeline_state=live,
-            essays=essays,
-            unassessed=fresh,
-            attention=attentions.get(batch_id),
-            version=version,
-            live_cursor=f"{epoch}:{heads.get(state.user_id, 0)}",
-            created_at=state.created_at,
-            last_updated=state.last_updated,
-        )
+        beside = {"essays": essays, "unassessed": fresh, "attention": attentions.get(batch_id), "version": version}
+        shown[batch_id] = _shown(state, live, f"{epoch}:{heads.get(state.user_id, 0)}", beside)
     return shown
 
 
@@ -65,17 +52,23 @@ def status(tx: ReadTx, batch_id: str) -> AggregatedBatchStatus | None:
 
 def unseen(state: ProcessingPipelineState, live_cursor: str) -> AggregatedBatchStatus:
     """Return a batch that there is no view of yet, as the orchestrator told of it."""
+    return _shown(state, model.live(state, {}), live_cursor, {"version": UNSEEN})
+
+
+def _shown(
+    state: ProcessingPipelineState, live: PipelineState, live_cursor: str, beside: Mapping[str, Any]
+) -> AggregatedBatchStatus:
     return AggregatedBatchStatus(
         batch_id=state.batch_id,
         user_id=state.user_id,
         title=state.title,
         language=state.language,
-        status=state.status,
-        pipeline_state=model.live(state, {}),
-        version=UNSEEN,
+        status=live.status,
+        pipeline_state=live,
         live_cursor=live_cursor,
         created_at=state.created_at,
         last_updated=state.last_updated,
+        **beside,
     )
 
 

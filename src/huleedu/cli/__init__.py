@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from huleedu import __version__
+from huleedu.cli.words import counted, plain
 from huleedu.contracts.phase import ALL_PHASES, Language
 from huleedu.platform.errors import Problem, Usage
 from huleedu.platform.settings import Settings
@@ -63,7 +64,7 @@ def main() -> None:
     try:
         app()
     except (Usage, Problem) as told:
-        Console(stderr=True).print("[red]huleedu:[/red]", assess.plain(str(told)), highlight=False, soft_wrap=True)
+        Console(stderr=True).print("[red]huleedu:[/red]", plain(str(told)), highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -149,7 +150,7 @@ def backup_command(
             "A data directory is copied, and HULEEDU_DATABASE_URL or HULEEDU_BLOBS_URL says that data is elsewhere."
             " Stop the server, copy the database (huleedu.db, or by pg_dump), then the bucket."
         )
-    typer.echo(assess.counted(admin.back_up(settings.data_dir, target), "essay", "essays"))
+    typer.echo(counted(admin.back_up(settings.data_dir, target), "essay", "essays"))
 
 
 @app.command(
@@ -180,7 +181,7 @@ def rebuild_view_command(
 ) -> None:
     """Make the views again from their owners, while they are read."""
     told = _ask(data_dir, "aggregator", "POST", "/internal/v1/rebuild", params={"page_size": page_size}, timeout=3600)
-    typer.echo(assess.counted(told["batches"], "batch", "batches"))
+    typer.echo(counted(told["batches"], "batch", "batches"))
 
 
 @user.command("add", epilog="Example: huleedu user add anna@school.se --name 'Anna Ek'")
@@ -207,7 +208,7 @@ def user_token(
     """Print a new bearer token for programs. It is shown once."""
     if revoke:
         told = _ask(data_dir, "gateway", "POST", "/internal/v1/users/revoke", json={"email": email})
-        typer.echo(f"{assess.counted(told['revoked'], 'token', 'tokens')} revoked")
+        typer.echo(f"{counted(told['revoked'], 'token', 'tokens')} revoked")
     else:
         typer.echo(_ask(data_dir, "gateway", "POST", "/internal/v1/users/token", json={"email": email})["token"])
 
@@ -236,7 +237,7 @@ def dlq_list(data_dir: DataDir = None) -> None:
     shown = ("id", "group", "topic", "key", "attempts", "cause", "at")
     table = Table(*shown, box=None)
     for letter in admin.dead_letters(_settings(data_dir=data_dir)):
-        table.add_row(*(assess.plain(str(letter[name])) for name in shown))
+        table.add_row(*(plain(str(letter[name])) for name in shown))
     Console().print(table if table.row_count else "Nothing is parked.")
 
 
@@ -256,7 +257,7 @@ def dlq_redrive(
 ) -> None:
     """Handle parked records again, in order; a stopped server does it when it is started."""
     again = admin.redrive(_settings(data_dir=data_dir), key)
-    typer.echo(f"{assess.counted(again, 'record', 'records')} to be handled again")
+    typer.echo(f"{counted(again, 'record', 'records')} to be handled again")
 
 
 @app.callback(invoke_without_command=True)

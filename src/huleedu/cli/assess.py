@@ -16,10 +16,10 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
-from rich.text import Text
 
+from huleedu.cli.words import counted, plain
 from huleedu.contracts.batch import BatchClientStatus
-from huleedu.contracts.essay import MAX_UPLOAD_BYTES, MAX_UPLOAD_FILES, UPLOAD_SECONDS
+from huleedu.contracts.essay import MAX_UPLOAD_BYTES, UPLOAD_SECONDS
 from huleedu.contracts.phase import Language, PhaseName
 from huleedu.gateway.accounts import LOCAL
 from huleedu.gateway.exports import Cell, as_csv
@@ -139,11 +139,11 @@ class Assessment:
 
 
 @asynccontextmanager
-async def _server(url: str | None, token: str | None) -> AsyncIterator[httpx2.AsyncClient]:
+async def _server(url: str, token: str | None) -> AsyncIterator[httpx2.AsyncClient]:
     if not token:
         raise Usage("A server wants a token: --token or HULEEDU_TOKEN. `huleedu user token EMAIL` makes one there.")
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(base_url=url or "", headers=headers, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
         yield client
 
 
@@ -193,7 +193,7 @@ def _portions(files: Sequence[Path]) -> Iterator[list[Path]]:
     size = 0
     for path in files:
         grown = size + path.stat().st_size
-        if portion and (grown > MAX_UPLOAD_BYTES // 2 or len(portion) == min(UPLOAD_AT_ONCE, MAX_UPLOAD_FILES)):
+        if portion and (grown > MAX_UPLOAD_BYTES // 2 or len(portion) == UPLOAD_AT_ONCE):
             yield portion
             portion, grown = [], path.stat().st_size
         portion.append(path)
@@ -226,16 +226,6 @@ def _write(order: Order, report: dict[str, Any]) -> None:
         ]
         rows += [[item["file_name"], "refused", item["code"], *(None for _ in names)] for item in report["refused"]]
         order.csv_file.write_bytes(as_csv(["file_name", "status", "error", *names], rows, Language.EN))
-
-
-def plain(text: str) -> Text:
-    """Return the text as it is shown: neither markup nor what a terminal takes for a command."""
-    return Text("".join(character if character.isprintable() else " " for character in text))
-
-
-def counted(number: int, one: str, more: str) -> str:
-    """Return a number with its noun, as one reads it aloud: one of them has the singular."""
-    return f"{number} {one if number == 1 else more}"
 
 
 BESIDE_NAME = 56

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from huleedu import __version__
 from huleedu.cli.admin import installation
-from huleedu.cli.assess import counted
+from huleedu.cli.words import counted
 from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Unavailable, Usage
 from huleedu.platform.http import Refused, Stranger

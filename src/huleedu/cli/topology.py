@@ -30,13 +30,10 @@ def services() -> list[Service]:
 def render() -> str:
     """Return the table of messages, as Markdown."""
     wired = services()
-    everyone = [service.name for service in wired]
     rows = ["| message | topic | from | to |", "|---|---|---|---|"]
     for said in MESSAGES:
         by = "every service" if said.by == ("*",) else ", ".join(said.by)
-        to = ", ".join(
-            name for name in everyone for service in wired if service.name == name and said.message in service.hears
-        )
+        to = ", ".join(service.name for service in wired if said.message in service.hears)
         rows.append(f"| {said.message.__name__} | `{said.topic}` | {by} | {to} |")
     groups = [f"| {service.name} | `{service.group}` |" for service in wired if service.hears]
     return "\n".join([*rows, "", "| service | consumer group |", "|---|---|", *groups])

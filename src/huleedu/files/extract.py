@@ -8,8 +8,6 @@ from huleedu.contracts.essay import MAX_CHARACTERS, RefusalHint
 from huleedu.files import docx
 from huleedu.files.unreadable import Unreadable, too_long, unreadable
 
-__all__ = ["Unreadable", "extract"]
-
 OUTPUT_CAP = 2 * MAX_CHARACTERS  # letters with their accents apart; beyond, even the order of accents is costly
 
 _MOST_BYTES = 4 * OUTPUT_CAP  # no encoding takes more for a character

@@ -32,9 +32,8 @@ from huleedu.files.extract import extract
 from huleedu.files.unreadable import Unreadable, unreadable
 from huleedu.platform.blobs import store as garbage
 from huleedu.platform.context import current, new_id
-from huleedu.platform.errors import Conflict, Gone, NotFound
+from huleedu.platform.errors import Conflict, Gone, NotFound, describe
 from huleedu.platform.log import store as log_store
-from huleedu.platform.log.delivery import describe
 from huleedu.platform.workers import WorkerDied, Workers, WorkerTimeout
 
 if TYPE_CHECKING:
@@ -229,13 +228,8 @@ class Files:
         """Return the essays of these batches."""
         return await self._db.read(lambda tx: store.essays(tx, batch_ids))
 
-    def on_pipeline_completed(self, tx: Tx, message: BatchPipelineCompletedV1) -> Iterable[Event]:
-        """Open the intake that the run had closed."""
-        store.end_run(tx, message.batch_id, message.run_id)
-        return []
-
-    def on_pipeline_rejected(self, tx: Tx, message: BatchPipelineRejectedV1) -> Iterable[Event]:
-        """Open the intake, if the run that came to nothing had closed it."""
+    def on_run_ended(self, tx: Tx, message: BatchPipelineCompletedV1 | BatchPipelineRejectedV1) -> Iterable[Event]:
+        """Open the intake, if the run had closed it: one that came to nothing may not have."""
         store.end_run(tx, message.batch_id, message.run_id)
         return []
 

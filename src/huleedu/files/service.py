@@ -27,8 +27,8 @@ def build(platform: Platform) -> Service:
         name="files",
         group=GROUP,
         on={
-            BatchPipelineCompletedV1: files.on_pipeline_completed,
-            BatchPipelineRejectedV1: files.on_pipeline_rejected,
+            BatchPipelineCompletedV1: files.on_run_ended,
+            BatchPipelineRejectedV1: files.on_run_ended,
             BatchErasedV1: files.on_batch_erased,
         },
         ends=BatchErasedV1,

@@ -192,7 +192,7 @@ class Accounts:
                 raise _used()
             return row
 
-        return await self._open(_secret(), former, lambda tx: (use(tx), shown))
+        return await self._open(former, lambda tx: (use(tx), shown))
 
     async def sign_in_by_password(self, email: str, password: str, address: str, former: str) -> str:
         """Return the secret of a new session. Whether there is such an account can be told from nothing."""
@@ -209,7 +209,7 @@ class Accounts:
             store.change_account(tx, row.user_id, password=renewed)
             return row
 
-        return await self._open(_secret(), former, lambda tx: (find(tx), None))
+        return await self._open(former, lambda tx: (find(tx), None))
 
     async def sign_out(self, teacher: Teacher) -> None:
         """End this session."""
@@ -244,8 +244,9 @@ class Accounts:
         await self._db.write(change)
         await self._tell(teacher.user_id)
 
-    async def _open(self, secret: str, former: str, find: Callable[[Tx], tuple[Any, str | None]]) -> str:
+    async def _open(self, former: str, find: Callable[[Tx], tuple[Any, str | None]]) -> str:
         """Make a session for the account that is found, and end the former one, in the same transaction."""
+        secret = _secret()
 
         def body(tx: Tx) -> set[str]:
             row, made_of = find(tx)

@@ -35,6 +35,7 @@ from huleedu.gateway.answers import Answers, Asked
 from huleedu.platform.context import current, new_id
 from huleedu.platform.errors import Conflict, NotFound
 from huleedu.platform.log import store as log_store
+from huleedu.platform.log.trim import trim
 from huleedu.platform.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ BATCHES = "batches"
 """The route of new batches, whose answers are kept before there is a batch to keep them by."""
 KEPT = timedelta(hours=24)
 """How long an answer is kept for a request that is sent again."""
-FORGET_SECONDS = 3600.0
 
 
 class Gateway:
@@ -266,10 +266,7 @@ class Gateway:
 
     async def forget(self) -> None:
         """Delete answers that are older than anybody's retry."""
-        while True:
-            before = self._clock.now() - KEPT
-            await self._db.write(lambda tx: store.forget_answers(tx, before))  # noqa: B023 -- awaited at once
-            await self._clock.sleep(FORGET_SECONDS)
+        await trim(self._db, self._clock, store.forget_answers, KEPT)
 
     async def _owned(self, teacher: Teacher, batch_id: str) -> ProcessingPipelineState:
         told = await self._orchestrator.ask("GET", f"/internal/v1/batches/{batch_id}/pipeline-state")

@@ -160,6 +160,6 @@ def _under(asked: Asked) -> ColumnElement[bool]:
     return (there.user_id == asked.user_id) & (there.route == asked.route) & (there.key == asked.key)
 
 
-def forget_answers(tx: Tx, before: datetime) -> None:
-    """Delete answers that nobody will ask for again."""
-    tx.execute(delete(idempotency).where(idempotency.c.at < before))
+def forget_answers(tx: Tx, before: datetime) -> int:
+    """Delete answers that nobody will ask for again; return how many."""
+    return tx.execute(delete(idempotency).where(idempotency.c.at < before))

@@ -129,10 +129,9 @@ def of_phase(tx: ReadTx, run_id: str, phase: PhaseName) -> list[EssayPhase]:
     return _find(tx, (essay_phase.c.run_id == run_id) & (essay_phase.c.phase == phase.value))
 
 
-def undecided(tx: ReadTx, run_id: str, phase: PhaseName | None = None) -> list[EssayPhase]:
-    """Return the essays of a run, or of one phase of it, that can still change."""
-    mine = (essay_phase.c.run_id == run_id) & essay_phase.c.status.in_(UNDECIDED)
-    return _find(tx, mine if phase is None else mine & (essay_phase.c.phase == phase.value))
+def undecided(tx: ReadTx, run_id: str) -> list[EssayPhase]:
+    """Return the essays of a run that can still change, in each of its phases."""
+    return _find(tx, (essay_phase.c.run_id == run_id) & essay_phase.c.status.in_(UNDECIDED))
 
 
 def any_undecided(tx: ReadTx, run_id: str, phase: PhaseName) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from huleedu.contracts.envelope import Event, EventEnvelope
     from huleedu.orchestrator.model import Batch, Decision
     from huleedu.platform.clock import Clock
-    from huleedu.platform.db import Db, ReadTx, Tx
+    from huleedu.platform.db import Db, Tx
     from huleedu.platform.http import Peer
 
 GROUP = "orchestrator-service"
@@ -122,23 +122,20 @@ class Orchestrator:
 
     def on_essay_stored(self, tx: Tx, message: EssayContentProvisionedV1) -> Iterable[Event]:
         """A batch with an essay is ready."""
-        if store.load(tx, message.batch_id) is None:  # erased: nothing of it is kept
-            return []
-        store.note_essay(tx, message.batch_id, message.essay_id, removed=False)
-        return self._follow_content(tx, message.batch_id)
+        return self._note_essay(tx, message, removed=False)
 
     def on_essay_removed(self, tx: Tx, message: EssayRemovedV1) -> Iterable[Event]:
         """A batch without essays waits for some."""
-        if store.load(tx, message.batch_id) is None:
-            return []
-        store.note_essay(tx, message.batch_id, message.essay_id, removed=True)
-        return self._follow_content(tx, message.batch_id)
+        return self._note_essay(tx, message, removed=True)
 
-    def _follow_content(self, tx: Tx, batch_id: str) -> Iterable[Event]:
-        batch = store.load(tx, batch_id)
-        if batch is None:
+    def _note_essay(
+        self, tx: Tx, message: EssayContentProvisionedV1 | EssayRemovedV1, *, removed: bool
+    ) -> Iterable[Event]:
+        batch = store.load(tx, message.batch_id)
+        if batch is None:  # erased: nothing of it is kept
             return []
-        trigger = model.Trigger.ESSAY_STORED if store.has_essays(tx, batch_id) else model.Trigger.EMPTIED
+        store.note_essay(tx, message.batch_id, message.essay_id, removed=removed)
+        trigger = model.Trigger.ESSAY_STORED if store.has_essays(tx, message.batch_id) else model.Trigger.EMPTIED
         return self._keep(tx, model.move(batch, trigger, tx.now))
 
     def on_phase_outcome(self, tx: Tx, outcome: ELSBatchPhaseOutcomeV1) -> Iterable[Event]:
@@ -297,11 +294,6 @@ class Orchestrator:
             known = {"status": batch.state.status.value, "version": batch.state.version, "run_id": batch.state.run_id}
             tx.after_commit(log.info, "orchestrator.state", **known)
         return messages
-
-
-def stalled(tx: ReadTx) -> list[str]:
-    """Return batches that nothing will ever move. There must be none."""
-    return store.stalled(tx)
 
 
 def _owned(batch: Batch | None, user_id: str) -> Batch:

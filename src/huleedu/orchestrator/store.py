@@ -119,12 +119,6 @@ def overdue(tx: ReadTx, limit: int = 100) -> list[Batch]:
     return [Batch.model_validate_json(body) for body in tx.scalars(late)]
 
 
-def stalled(tx: ReadTx) -> list[str]:
-    """Return batches that nothing will ever move: processing without a timer. There must be none."""
-    lost = (batch.c.status == BatchClientStatus.PROCESSING.value) & batch.c.due.is_(None)
-    return list(tx.scalars(select(batch.c.batch_id).where(lost)))
-
-
 def rearm(tx: Tx, due: datetime, batch_id: str | None = None) -> None:
     """Give every run under way, or that of one batch, its whole time again."""
     meant = true() if batch_id is None else batch.c.batch_id == batch_id

@@ -1,4 +1,4 @@
-"""Who is served next: deficit round robin (Shreedhar & Varghese, 1996), with a larger quantum for the shortest queue.
+"""Who is served next: round robin, with a larger quantum for the shortest queue.
 
 Plain round robin makes a short queue behind a long one take twice its time. Here the queue with the least left gets
 several units a turn, so it ends almost as if it were alone, and the long one still gets its unit every turn.
@@ -6,8 +6,7 @@ several units a turn, so it ends almost as if it were alone, and the long one st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,29 +16,27 @@ FAVOURED = 6
 """Units a turn for the shortest queue: it gets 6 of 7 when two compete, the longer one is never stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """Queues in the order of their turns; the first is being served and may take `deficit` units more."""
+class Ring(NamedTuple):
+    """Queues in the order of their turns; the first is being served and may take `left` units more."""
 
     order: tuple[str, ...] = ()
-    deficit: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
 
 
-def turn(ring: Ring, queued: Mapping[str, int], cost: int = 1) -> tuple[Ring, str]:
+def turn(ring: Ring, queued: Mapping[str, int]) -> tuple[Ring, str]:
     """Return whose unit is served next, and the ring after it. `queued` is what each queue has left, in units.
 
-    A queue that has nothing left loses its turn and its deficit; a new one joins at the end.
+    A queue that has nothing left loses its turn; a new one joins at the end.
     """
     known = [name for name in ring.order if name in queued]
     order = known + sorted(set(queued) - set(known))
-    deficit = {name: ring.deficit.get(name, 0) for name in order}
+    left = ring.left
     if not known or known[0] != ring.order[0]:  # whoever was being served has left: the next one's turn begins
-        deficit[order[0]] += _quantum(order[0], queued)
-    while deficit[order[0]] < cost:
+        left = _quantum(order[0], queued)
+    elif not left:
         order.append(order.pop(0))
-        deficit[order[0]] += _quantum(order[0], queued)
-    deficit[order[0]] -= cost
-    return Ring(tuple(order), deficit), order[0]
+        left = _quantum(order[0], queued)
+    return Ring(tuple(order), left - 1), order[0]
 
 
 def _quantum(name: str, queued: Mapping[str, int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -28,10 +28,10 @@ from huleedu.platform.log import Backlog
 from huleedu.platform.log import store as log_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from datetime import datetime, timedelta
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Row
     from sqlalchemy.dialects.postgresql import Insert
 
     from huleedu.contracts.phase import EssayOutcome
@@ -101,6 +101,9 @@ class Work(NamedTuple):
         return {essay.essay_id: f"{request.batch_id}/{essay.essay_id}/{self.lease}" for essay in request.essays}
 
 
+CLAIMED = [work.c[field] for field in Work._fields]
+
+
 @cache
 def _enqueue() -> Insert:
     columns = [column for column in work.c if column.name not in {"place", "lease", "lease_until"}]
@@ -152,12 +155,11 @@ def claim(tx: Tx, user_id: str, batch_id: str, lease: str, until: datetime) -> W
         update(work)
         .where(work.c.place == oldest.scalar_subquery())
         .values(state=RUNNING, attempt=work.c.attempt + 1, lease=lease, lease_until=until)
-        .returning(work.c.request, work.c.correlation_id, work.c.traceparent, work.c.attempt)
+        .returning(*CLAIMED)
     )
     if row is None:
         return None
-    request = PhaseWorkRequestedV1.model_validate_json(row.request)
-    claimed = Work(request, user_id, row.correlation_id, row.traceparent, row.attempt, lease)
+    claimed = _work(row)
     _expect(tx, claimed, until)
     return claimed
 
@@ -230,26 +232,13 @@ def take_overdue(tx: Tx, lease: str, until: datetime) -> list[Work]:
         update(work)
         .where(late, work.c.work_id.in_(some))
         .values(state=RUNNING, lease=lease, lease_until=until)
-        .returning(work.c.request, work.c.user_id, work.c.correlation_id, work.c.traceparent, work.c.attempt)
+        .returning(*CLAIMED)
     )
-    return [
-        Work(
-            PhaseWorkRequestedV1.model_validate_json(row.request),
-            row.user_id,
-            row.correlation_id,
-            row.traceparent,
-            row.attempt,
-            lease,
-        )
-        for row in rows
-    ]
+    return [_work(row) for row in rows]
 
 
-def stalled(tx: ReadTx, grace: timedelta) -> Sequence[str]:
-    """Return work that neither a lease nor a timer keeps alive. There must be none."""
-    long_ago = tx.now - grace
-    lost = ((work.c.state == RUNNING) & (work.c.lease_until < long_ago)) | (work.c.due < long_ago)
-    return tx.scalars(select(work.c.work_id).where(lost))
+def _work(row: Row[Any]) -> Work:
+    return Work._make([PhaseWorkRequestedV1.model_validate_json(row.request), *row[1:]])
 
 
 def drop_run(tx: Tx, batch_id: str, run_id: str) -> None:

@@ -22,9 +22,8 @@ import structlog
 from huleedu.contracts.phase import Engine, EssayOutcome, PhaseWorkCompletedV1, WorkOutcome
 from huleedu.phases import fairness, store, worker
 from huleedu.platform.context import bound, new_id
-from huleedu.platform.errors import Retry
+from huleedu.platform.errors import Retry, describe
 from huleedu.platform.log import store as log_store
-from huleedu.platform.log.delivery import describe
 from huleedu.platform.tracing import span
 from huleedu.platform.workers import WorkerDied, WorkerTimeout
 

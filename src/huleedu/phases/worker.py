@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from huleedu.contracts.phase import PLAN, Engine, Language, PhaseContext, PhaseName
-from huleedu.platform.log.delivery import describe
+from huleedu.platform.errors import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from http import HTTPStatus
+from pathlib import Path
+
+from pydantic import ValidationError
+
+PACKAGE = Path(__file__).parents[1]
 
 
 class Retry(Exception):
@@ -96,3 +102,15 @@ class Unavailable(Problem, Retry):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "UNAVAILABLE"
     retry_after_s = 2
+
+
+def describe(error: Exception) -> str:
+    """Say what went wrong and where in our code, and quote nothing of what it was about."""
+    if isinstance(error, ValidationError):
+        return f"does not decode: {', '.join('.'.join(map(str, problem['loc'])) for problem in error.errors())[:200]}"
+    if isinstance(error, Problem):
+        return f"{error.code}: {error.detail}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
+    where = f" at {Path(ours[-1].filename).relative_to(PACKAGE)}:{ours[-1].lineno}" if ours else ""
+    return f"{type(error).__name__}{where}"

@@ -162,25 +162,23 @@ def internal_app(service: str, routes: Iterable[APIRouter], keys: Keys) -> ASGIA
 def answer_problems(app: FastAPI) -> None:
     """Answer every error as RFC 9457 problem details."""
 
-    async def on_problem(_request: Request, error: Exception) -> JSONResponse:
-        return problem_response(error if isinstance(error, Problem) else Problem("Something went wrong here."))
+    @app.exception_handler(Problem)
+    async def on_problem(_request: Request, problem: Problem) -> JSONResponse:
+        return problem_response(problem)
 
-    async def on_invalid(_request: Request, error: Exception) -> JSONResponse:
-        problems = error.errors() if isinstance(error, RequestValidationError) else []
-        said = "; ".join(f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in problems)
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        said = "; ".join(f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors())
         return problem_response(Unprocessable(f"The request does not fit: {said[:500]}.", code="INVALID_REQUEST"))
 
-    async def on_http(_request: Request, error: Exception) -> JSONResponse:
+    @app.exception_handler(HTTPException)
+    async def on_http(_request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error.__cause__, Problem):  # found while the body was read
             return problem_response(error.__cause__)
-        status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
+        status = HTTPStatus(error.status_code)
         found = Problem(f"{status.description or status.phrase}.", code=status.name)
         found.status = status
         return problem_response(found)
-
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_http)
 
 
 def problem_response(problem: Problem) -> JSONResponse:

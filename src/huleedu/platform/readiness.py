@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from huleedu.platform.errors import Unavailable
-from huleedu.platform.log.delivery import describe
+from huleedu.platform.errors import Unavailable, describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from huleedu.platform.log.delivery import describe
+from huleedu.platform.errors import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

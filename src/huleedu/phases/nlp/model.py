@@ -28,24 +28,24 @@ _APART = re.compile(
 )
 
 
-def mtld(words: Sequence[str], threshold: float = MTLD_THRESHOLD) -> float:
+def mtld(words: Sequence[str]) -> float:
     """Return the measure of textual lexical diversity: words per factor, the mean of reading both ways.
 
     A factor is a run of words whose type-token ratio has come down to the threshold; what is left at the end counts as
     the part of a factor that its ratio has come down (P. M. McCarthy, S. Jarvis: MTLD, vocd-D, and HD-D, Behavior
     Research Methods 42, 2010). A text without any repetition has no factor: its measure is its length.
     """
-    return (_one_way(words, threshold) + _one_way(words[::-1], threshold)) / 2
+    return (_one_way(words) + _one_way(words[::-1])) / 2
 
 
-def _one_way(words: Sequence[str], threshold: float) -> float:
+def _one_way(words: Sequence[str]) -> float:
     factors, start, types = 0.0, 0, set[str]()
     for at, word in enumerate(words):
         types.add(word)
-        if len(types) / (at - start + 1) <= threshold:
+        if len(types) / (at - start + 1) <= MTLD_THRESHOLD:
             factors, start, types = factors + 1, at + 1, set()
     if start < len(words):
-        factors += (1 - len(types) / (len(words) - start)) / (1 - threshold)
+        factors += (1 - len(types) / (len(words) - start)) / (1 - MTLD_THRESHOLD)
     return len(words) / factors if factors else float(len(words))
 
 

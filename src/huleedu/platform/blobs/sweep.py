@@ -8,8 +8,8 @@ import structlog
 
 from huleedu.platform.blobs import store
 from huleedu.platform.context import bound
+from huleedu.platform.errors import describe
 from huleedu.platform.log import store as log_store
-from huleedu.platform.log.delivery import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

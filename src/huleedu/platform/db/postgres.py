@@ -98,28 +98,26 @@ class PostgresTx(Tx):
 
 
 class PostgresDb(Db):
-    """A database that other processes use too, unless there is to be one writer.
+    """A database that other processes use too."""
 
-    One writer makes the order of the log that of the commits, as on SQLite: the embedded log can be read on it.
-    """
+    shared = True
 
-    def __init__(self, url: str, clock: Clock, *, writers: int = WRITERS) -> None:
+    def __init__(self, url: str, clock: Clock) -> None:
         super().__init__(clock)
-        self.shared = writers > 1
         self._connect = partial(
             asyncpg.connect, url, timeout=CONNECT_SECONDS, command_timeout=ANSWER_SECONDS, server_settings=SESSION
         )
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
-            pool_size=writers + READERS,
+            pool_size=WRITERS + READERS,
             max_overflow=0,
             pool_timeout=CONNECT_SECONDS,
             hide_parameters=True,  # what an error says of its statement must not quote a pupil
         )
         snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._snapshots = self._engine.execution_options(**snapshot)
-        self._writers, self._readers = asyncio.Semaphore(writers), asyncio.Semaphore(READERS)
+        self._writers, self._readers = asyncio.Semaphore(WRITERS), asyncio.Semaphore(READERS)
         self._running: set[asyncio.Future[Any]] = set()
         self._tasks = Tasks(clock)
         self._office: Any = None

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
 from huleedu.contracts.messages import decode
 from huleedu.platform.context import bound, caused_by
-from huleedu.platform.errors import Problem
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from huleedu.contracts.envelope import EventEnvelope
     from huleedu.platform.log import Record
-
-PACKAGE = Path(__file__).parents[2]
 
 
 class Delivery(NamedTuple):
@@ -49,15 +44,3 @@ class Delivery(NamedTuple):
     def bound(self) -> AbstractContextManager[object]:
         """Work because of this record, as far as it can be read."""
         return caused_by(self.envelope) if self.envelope else bound(batch_id=self.record.key)
-
-
-def describe(error: Exception) -> str:
-    """Say what went wrong and where in our code, without any of the record's content."""
-    if isinstance(error, ValidationError):
-        return f"does not decode: {', '.join('.'.join(map(str, problem['loc'])) for problem in error.errors())[:200]}"
-    if isinstance(error, Problem):
-        return f"{error.code}: {error.detail}"
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
-    where = f" at {Path(ours[-1].filename).relative_to(PACKAGE)}:{ours[-1].lineno}" if ours else ""
-    return f"{type(error).__name__}{where}"

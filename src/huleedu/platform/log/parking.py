@@ -155,7 +155,7 @@ def due(tx: ReadTx, group: str) -> Row[Any] | None:
     return tx.first(select(dead_letter).where(wanted).order_by(dead_letter.c.id).limit(1))
 
 
-def request_redrive(tx: Tx, group: str, key: str | None = None) -> int:
+def request_redrive(tx: Tx, group: str, key: str | None) -> int:
     """Ask the partition's owner to try the parked records again; return how many there are."""
     wanted = and_(dead_letter.c.grp == group, true() if key is None else dead_letter.c.key == key)
     tx.announce(redrive_channel(group))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from huleedu.platform.context import bound
+from huleedu.platform.errors import describe
 from huleedu.platform.log import Record, parking, store
-from huleedu.platform.log.delivery import Delivery, describe
+from huleedu.platform.log.delivery import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,9 +16,9 @@ import structlog
 
 from huleedu.contracts.messages import TOPICS
 from huleedu.platform.context import bound, caused_by
-from huleedu.platform.errors import Retry
+from huleedu.platform.errors import Retry, describe
 from huleedu.platform.log import parking, store
-from huleedu.platform.log.delivery import Delivery, describe
+from huleedu.platform.log.delivery import Delivery
 from huleedu.platform.metrics import handling
 from huleedu.platform.tasks import finish
 
