@@ -83,10 +83,15 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     )
 
 
-async def prepare(settings: Settings) -> list[str]:
-    """Make or upgrade what data is kept in, as often as one likes; return the revisions of the database."""
+async def prepare_database(settings: Settings) -> list[str]:
+    """Make or upgrade the database, as often as one likes; return its revisions."""
     url = settings.database_url.get_secret_value()
-    revisions = await migrate_postgres(url) if url else migrate(settings.data_dir / DATABASE)
+    return await migrate_postgres(url) if url else migrate(settings.data_dir / DATABASE)
+
+
+async def prepare(settings: Settings) -> list[str]:
+    """Do that, and make the topics too, which are else made where the log is tended."""
+    revisions = await prepare_database(settings)
     if url := settings.log_url.get_secret_value():
         with _extra("kafka"):
             from huleedu.platform.log.kafka import create_topics  # noqa: PLC0415 -- its library is an extra
@@ -183,9 +188,9 @@ def _extra(name: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, clock: Clock | None = None, prepare: Callable[[Settings], Awaitable[object]] = prepare
+    settings: Settings, clock: Clock | None = None, prepare: Callable[[Settings], Awaitable[object]] = prepare_database
 ) -> AsyncIterator[Platform]:
-    """Lock the data directory, if it is used, prepare what data is kept in, and open it while the block runs."""
+    """Lock the data directory, if it is used, prepare the database, and open what there is while the block runs."""
     with locked(settings.data_dir) if settings.alone else nullcontext():
         platform = wire(settings, clock)
         await prepare(settings)
