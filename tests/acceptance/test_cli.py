@@ -28,6 +28,7 @@ from huleedu.cli import app
 from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
 from huleedu.phases.worker import PRELOAD
+from scripts.servers import free_ports
 from tests.acceptance.served import HULEEDU, Served, client, huleedu, rows, served, teacher, told
 
 GOOD = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
@@ -346,7 +347,9 @@ def test_a_service_waits_for_its_database_and_stops_meanwhile() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
+        (own,) = free_ports(1)
         env = {
+            "HULEEDU_INTERNAL_PORT": str(own),
             "HULEEDU_DATABASE_URL": f"postgresql://huleedu:secret@127.0.0.1:{port}/huleedu",
             "HULEEDU_LOG_URL": "kafka://127.0.0.1:1",
             "HULEEDU_BACKPLANE_URL": "redis://127.0.0.1:1",
@@ -358,11 +361,18 @@ def test_a_service_waits_for_its_database_and_stops_meanwhile() -> None:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
         assert process.stderr
         lines = [json.loads(process.stderr.readline()) for _ in range(2)]
+        with httpx2.Client(base_url=f"http://127.0.0.1:{own}", trust_env=False) as http:
+            alive, ready, asked = map(http.get, ("/healthz", "/readyz", "/internal/v1/ready"))
         process.terminate()
         _, rest = process.communicate(timeout=10)
     assert ([line["event"] for line in lines], process.returncode, rest) == (["serve.waiting"] * 2, 0, "")
     assert "HULEEDU_DATABASE_URL" in lines[0]["cause"]
     assert "secret" not in json.dumps(lines)
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+    for answer in (ready, asked):
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert (answer.json()["code"], answer.headers["retry-after"]) == ("NOT_READY", "2")
+        assert answer.json()["detail"] == "Not ready yet: database. Try again in a moment."
 
 
 def test_what_the_code_says_of_itself() -> None:

@@ -4,7 +4,9 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,6 +21,7 @@ from huleedu.platform.context import bound
 from huleedu.platform.log import store as log_store
 from huleedu.services import ROSTER
 from tests.engine.apart import Fleet, Town, check, fleet, in_work, town_of, until_in_work
+from tests.engine.kafka import topics_at
 from tests.engine.listener import Listener
 from tests.engine.whole import second_engine
 from tests.given import Databases
@@ -144,17 +147,68 @@ async def test_a_service_with_a_backlog_stops_in_the_middle_of_it_and_reads_the_
     await until_ready(apart.fleet)
 
 
-async def test_a_service_stops_also_while_its_database_hangs(apart: Town, servers: Servers) -> None:
+@contextmanager
+def hanging(servers: Servers) -> Iterator[None]:
+    """Have PostgreSQL take connections and say nothing while the block runs."""
     postgres = psutil.Process(servers.pid("postgres"))
-    hanging = [postgres, *postgres.children(recursive=True)]
-    places = [(name, 0) for name in ROSTER]
-    for process in hanging:
+    processes = [postgres, *postgres.children(recursive=True)]
+    for process in processes:
         process.suspend()
     try:
-        codes = await asyncio.to_thread(apart.fleet.stop, places)
+        yield
     finally:
-        for process in hanging:
+        for process in processes:
             process.resume()
+
+
+async def test_a_service_says_that_it_waits_for_its_database_and_serves_when_it_is_there(
+    apart: Town, servers: Servers
+) -> None:
+    place = ("gateway", 0)
+    assert await asyncio.to_thread(apart.fleet.stop, [place]) == [0]
+    async with asyncio.TaskGroup() as tasks:
+        with hanging(servers):
+            tasks.create_task(asyncio.to_thread(apart.fleet.start, [place]))
+            ready = None
+            while ready is None:
+                with suppress(httpx2.ConnectError):
+                    ready = await get(apart.fleet.internal[place], "/readyz")
+            assert (ready.status_code, ready.json()["code"]) == (503, "NOT_READY")
+            assert "database" in ready.json()["detail"]
+            assert (await get(apart.fleet.internal[place], "/healthz")).json() == {"status": "alive"}
+    assert (await get(apart.fleet.internal[place], "/healthz")).json() == {"status": "alive"}
+    while (await get(apart.fleet.internal[place], "/readyz")).status_code != 200:
+        """The others find their database again."""
+
+
+async def test_services_that_start_without_kafka_serve_and_do_what_was_said_when_it_comes(
+    servers: Servers, tmp_path: Path
+) -> None:
+    kafka = servers.env("kafka")["SERVERS_KAFKA_SASL_URL"]
+    async with second_engine(servers) as settings, topics_at(kafka, ()) as log_url:
+        with fleet(settings | {"log_url": log_url}, tmp_path) as found:
+            async with town_of(found) as town:
+                servers.kill("kafka")
+                try:
+                    await asyncio.to_thread(found.start, found.places)
+                    await until_ready(found)
+                    for port in (found.public["gateway", 0], found.internal["phases", 0]):
+                        assert (await get(port, "/readyz")).json()["missing"] == ["log"]
+                    assert await restart(found, "aggregator", signal.SIGTERM) == 0
+                    await until_ready(found)
+                    bo = await town.teacher()
+                    batch_id = await bo.batch(*(essay() for _ in range(CLASS)))
+                finally:
+                    await asyncio.to_thread(servers.up, "kafka")
+                await bo.settled(batch_id, CLASS)
+                await bo.ended(batch_id, await bo.start(batch_id))
+                await check(town, bo, batch_id)
+
+
+async def test_a_service_stops_also_while_its_database_hangs(apart: Town, servers: Servers) -> None:
+    places = [(name, 0) for name in ROSTER]
+    with hanging(servers):
+        codes = await asyncio.to_thread(apart.fleet.stop, places)
     assert {*codes} <= {0, 1}
     assert 1 in codes, "none was forced to end"
     await asyncio.to_thread(apart.fleet.start, places)

@@ -93,6 +93,10 @@ async def no_log(engine: Engine) -> None:
     engine["log_url"] = ""
 
 
+async def no_database_url(engine: Engine) -> None:
+    engine["database_url"] = ""
+
+
 async def has_partitions(client: AdminClient, topic: str, count: int) -> None:
     """Wait until the broker says so: what it has done it tells a moment later."""
     while True:
@@ -173,6 +177,7 @@ async def test_a_sound_engine(engine: Engine) -> None:
         (lost_tables, "PostgreSQL", "Tables are missing: essay, feed. Restore"),
         (no_rights, "PostgreSQL", "may not use essay: grant it"),
         (no_log, "PostgreSQL", "set HULEEDU_LOG_URL"),
+        (no_database_url, "Kafka", "set HULEEDU_DATABASE_URL"),
         (missing_topic, "Kafka", f"{MESSAGES[0].topic}. Run `huleedu migrate`"),
         (other_partitions, "Kafka", "has 3 partitions and must have 6"),
         (short_retention, "Kafka", f"{MESSAGES[0].topic} forgets too early: set its retention.ms to 604800000"),

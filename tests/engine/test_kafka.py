@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer as RawConsumer
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS, decode
 from huleedu.platform.clock import SystemClock
@@ -356,15 +357,53 @@ async def test_however_much_is_refused_other_keys_go_on(
     assert len(await asyncio.to_thread(everything, url)) == 3 * (len(MIXED) - len(keys))
 
 
-async def test_a_topic_that_is_missing_keeps_back_no_other(servers: Servers, tmp_path: Path) -> None:
+async def test_a_topic_that_is_missing_and_cannot_be_made_keeps_back_no_other(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = [TOPICS[kind] for kind in KINDS if TOPICS[kind] != TOPIC]
     async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], there) as url, world_on(tmp_path, url) as world:
         await say_round(world, 0, MIXED)
-        with pytest.raises(Unavailable, match="of 8 keys"):
+        monkeypatch.setitem(kafka.SETTINGS, "retention.ms", "for ever")
+        with pytest.raises(Unavailable, match="of 8 keys"), capture_logs() as lines:
             await log_of(world).tend(SystemClock())
+        assert "retention.ms" in next(line["cause"] for line in lines if line["event"] == "log.topics")
         assert [key for key, _ in await left(world)] == [key for kind, key in MIXED if kind is CHANGED]
-        await asyncio.to_thread(create_topics, url)
+        monkeypatch.undo()
         await all_sent(world)
+
+
+def joined(url: str) -> bool:
+    """Return whether the group has members."""
+    cluster = Cluster.of(url)
+    admin, name = AdminClient(cluster.config), f"{cluster.prefix}{GROUP}"
+    with suppress(KafkaException):  # its coordinator is still starting
+        return bool(admin.describe_consumer_groups([name])[name].result().members)
+    return False
+
+
+async def test_topics_are_made_where_the_log_is_tended_and_then_read_by_who_was_there_before(
+    servers: Servers, tmp_path: Path
+) -> None:
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], ()) as url, world_on(tmp_path, url) as world:
+        await say_round(world, 0)
+        async with member(world):
+            while not await asyncio.to_thread(joined, url):
+                """It has not joined its group yet."""
+            async with relaying(log_of(world)):
+                await happened(world, 1)
+
+
+async def test_who_reads_topics_that_are_missing_by_the_old_protocol_fails_and_tries_again(
+    servers: Servers, tmp_path: Path
+) -> None:
+    server = f"{servers.env('kafka')['HULEEDU_LOG_URL']}?group.protocol=classic"
+    async with topics_at(server, ()) as url, world_on(tmp_path, url) as world:
+        await say_round(world, 0)
+        async with log_of(world).consume(GROUP, [TOPIC]) as consumer:
+            with pytest.raises(Unavailable, match=TOPIC):
+                await consumer.fetch()
+        async with member(world), relaying(log_of(world)):
+            await happened(world, 1)
 
 
 @pytest.mark.parametrize("narrow", [1], indirect=True)
@@ -391,7 +430,7 @@ async def test_a_topic_that_was_missing_is_sent_one_record_of_each_key_until_one
     async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], there) as url, world_on(tmp_path, url) as world:
         await put(world, ("a", 1))
         with pytest.raises(Unavailable, match="of 1 keys"):
-            await log_of(world).tend(SystemClock())
+            await log_of(world)._relay.run()
         await put(world, ("b", 1), ("b", 2))
         await asyncio.to_thread(create_topics, url)
         world.db.dies_before = 1
@@ -500,9 +539,9 @@ async def test_the_broker_is_not_told_of_what_was_handed_out_and_perhaps_not_han
     assert told[record.partition] <= record.offset
 
 
-async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
+async def until_made(url: str) -> AdminClient:
+    """Wait until the topics are there as the table says; return whom to ask about them."""
     cluster = Cluster.of(url)
-    assert await asyncio.to_thread(create_topics, url) == []
     admin = AdminClient(cluster.config)
     wanted = {f"{cluster.prefix}{said.topic}": said.partitions for said in MESSAGES}
     there: dict[str, int] = {}
@@ -510,6 +549,12 @@ async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
         topics = (await asyncio.to_thread(admin.list_topics, timeout=10)).topics
         there = {name: len(topics[name].partitions) for name in wanted.keys() & topics.keys()}
         assert set(there.items()) <= set(wanted.items())
+    return admin
+
+
+async def test_topics_are_made_as_the_table_says_however_often(url: str) -> None:
+    await asyncio.to_thread(create_topics, url)
+    cluster, admin = Cluster.of(url), await until_made(url)
     resource = ConfigResource(ConfigResource.Type.TOPIC, f"{cluster.prefix}{TOPIC}")
     settings = await asyncio.to_thread(admin.describe_configs([resource])[resource].result)
     assert settings["retention.ms"].value == str(int(KEPT.total_seconds() * 1000))
@@ -518,7 +563,7 @@ async def test_topics_are_made_as_the_table_says_and_once(url: str) -> None:
 async def test_migrating_makes_the_topics(servers: Servers, tmp_path: Path) -> None:
     async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], ()) as url:
         await prepare(Settings(data_dir=tmp_path, log_url=SecretStr(url)))
-        assert await asyncio.to_thread(create_topics, url) == []
+        await until_made(url)
 
 
 async def test_a_broker_that_asks_who_it_is_is_told(

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unavailable
-from huleedu.platform.http import FAILURES, Peer, Refused, Stranger, internal_app
+from huleedu.platform.http import FAILURES, Peer, Refused, Stranger, Unready, internal_app, problem_response
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
@@ -236,6 +236,18 @@ async def test_what_may_be_done_once_only_is_asked_elsewhere_if_it_was_never_sen
             assert [await peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(4)] == [{}] * 4
             assert place.asked == 4
             await peer.aclose()
+
+
+async def test_what_may_be_done_once_only_is_asked_elsewhere_if_who_was_asked_does_not_serve_yet() -> None:
+    async with places(2) as (peer, (starting, serving)):
+        told = problem_response(Unready("Not yet."))
+        head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-length: {len(told.body)}\r\nconnection: close\r\n\r\n"
+        starting.says = head.encode() + bytes(told.body)
+        assert [await peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(4)] == [{}] * 4
+        assert (starting.asked > 0, serving.asked) == (True, 4)
+        starting.says = starting.says.replace(Unready.code.encode(), b"CANT_TELL")
+        two = [peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(2)]
+        assert {*map(type, await asyncio.gather(*two, return_exceptions=True))} == {dict, Unavailable}
 
 
 async def test_what_may_be_done_once_only_is_not_asked_again_if_it_may_have_been_done() -> None:

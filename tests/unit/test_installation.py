@@ -74,7 +74,7 @@ def test_an_address_of_another_kind_is_refused_and_a_password_in_it_not_told(giv
     [
         ({"backplane_url": "redis://x"}, "redis.asyncio", "backplane.redis"),
         ({"blobs_url": "s3://x"}, "botocore.session", "blobs.s3"),
-        ({"log_url": "kafka://x"}, "confluent_kafka", "log.kafka"),
+        ({"log_url": "kafka://x", "database_url": "postgresql://x"}, "confluent_kafka", "log.kafka"),
     ],
 )
 def test_a_library_that_is_not_installed_is_named(
@@ -85,6 +85,18 @@ def test_a_library_that_is_not_installed_is_named(
     with pytest.raises(
         Usage, match=rf"^{library} is not installed. Install it by: pip install 'huleedu\[(redis|s3|kafka)\]'"
     ):
+        wire(Settings(data_dir=tmp_path, **given))
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"log_url": "kafka://x"}, "HULEEDU_DATABASE_URL=postgresql://"),
+        ({"database_url": "postgresql://x"}, "HULEEDU_LOG_URL=kafka://"),
+    ],
+)
+def test_kafka_and_postgresql_go_together(given: dict[str, Any], missing: str, tmp_path: Path) -> None:
+    with pytest.raises(Usage, match=f"set {missing}"):
         wire(Settings(data_dir=tmp_path, **given))
 
 

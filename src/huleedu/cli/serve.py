@@ -10,14 +10,14 @@ import signal
 import socket
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 import uvicorn
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from typing_extensions import override
 
 from huleedu.gateway.access import loopback
@@ -26,8 +26,8 @@ from huleedu.gateway.connection import Connection
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running, spare_collector
 from huleedu.platform.errors import Problem, Retry, Usage
-from huleedu.platform.http import problem_response
-from huleedu.platform.installation import CONTROL, opened, prepare, require_shared, traced
+from huleedu.platform.http import Unready, problem_response
+from huleedu.platform.installation import CONTROL, opened, prepare_database, require_shared, traced
 from huleedu.platform.keys import write_private
 from huleedu.platform.metrics import scraped
 from huleedu.platform.readiness import Readiness
@@ -65,9 +65,17 @@ class Listener(uvicorn.Server):
         """Leave them alone."""
         yield
 
+    def begin(self, bound: socket.socket, stop: asyncio.Event) -> Self:
+        """Serve on this socket. One that ends by itself ends the process: half a server helps nobody."""
+        bound.listen()  # whoever connects from now on is served, in a moment
+        self.url = _url(bound)
+        self.serving = asyncio.ensure_future(self.serve([bound]))
+        self.serving.add_done_callback(lambda _done: stop.set())
+        return self
+
 
 async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM; that it lives, and what it waits for, is told from the first moment."""
     whole = set(names) == set(ROSTER)
     if not whole:
         require_shared(settings)
@@ -77,15 +85,20 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
     public = _bind(settings.host, settings.port) if "gateway" in names else None
     internal = _bind(settings.internal_host, settings.internal_port, "HULEEDU_INTERNAL_PORT")
+    waiting = problem_response(Unready("Not ready yet: database. Try again in a moment."))
+    inner = Router([Route("/healthz", _alive)], default=waiting)
+    listeners = [_listener(inner).begin(internal, stop)]
     with traced("huleedu" if whole else "-".join(("huleedu", *names))):
         async with opened(settings, prepare=partial(_patiently, stop)) as platform:
             services = build_all(platform, names)
-            listeners = [(internal, _listener(_internal(platform, services)))]
+            served = _internal(platform, services)
             if lost := [name for name, peer in platform.peers.items() if not peer.connected]:
                 raise Usage(f"HULEEDU_PEERS does not say where {', '.join(lost)} is: add {lost[0]}=http://HOST:PORT.")
-            listeners += [(public, _listener(service.public)) for service in services if public and service.public]
             spare_collector()
             async with running(platform, services):
+                inner.default = served
+                apps = [service.public for service in services if service.public]
+                listeners += [_listener(app).begin(public, stop) for app in apps if public]
                 await _listen(platform, services, listeners, stop)
     log.info("serve.stopped")
 
@@ -98,16 +111,10 @@ def _stop(stop: asyncio.Event) -> None:
 
 
 async def _listen(
-    platform: Platform,
-    services: Sequence[Service],
-    listeners: Sequence[tuple[socket.socket, Listener]],
-    stop: asyncio.Event,
+    platform: Platform, services: Sequence[Service], listeners: Sequence[Listener], stop: asyncio.Event
 ) -> None:
-    """Serve the internal listener and, if there is one, the public one, until it is time to stop."""
-    for bound, _ in listeners:
-        bound.listen()  # whoever connects from now on is served, in a moment
-    serving = asyncio.gather(*(_serve(listener, bound, stop) for bound, listener in listeners))
-    settings, url, internal = platform.settings, _url(listeners[-1][0]), _url(listeners[0][0])
+    """Tell where the internal listener and, if there is one, the public one serve; end them when it is time to stop."""
+    settings, url, internal = platform.settings, listeners[-1].url, listeners[0].url
     page, control = settings.public_url or url, settings.data_dir / CONTROL
     if settings.alone:
         write_private(control, {"url": internal, "key": platform.keys.service, "page": page})
@@ -122,16 +129,16 @@ async def _listen(
     for service in services:
         if service.stopping:
             service.stopping()
-    for _, listener in listeners:
+    for listener in listeners:
         listener.should_exit = True
-    await serving
+    await asyncio.gather(*(listener.serving for listener in listeners))
 
 
 async def _patiently(stop: asyncio.Event, settings: Settings) -> None:
-    """Prepare what data is kept in as soon as the servers are there: it does not matter what is started first."""
+    """Prepare the database as soon as its server is there: it does not matter what is started first."""
     while True:
         try:
-            await prepare(settings)
+            await prepare_database(settings)
         except Retry as error:
             log.warning("serve.waiting", cause=str(error))
         else:
@@ -141,12 +148,13 @@ async def _patiently(stop: asyncio.Event, settings: Settings) -> None:
             raise SystemExit
 
 
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
 def _internal(platform: Platform, services: Sequence[Service]) -> ASGIApp:
     """Return what the internal listener serves: each service below its name, one that is by itself also without it."""
     readiness = Readiness(platform)
-
-    async def alive(_request: Request) -> Response:
-        return JSONResponse({"status": "alive"})
 
     async def ready(_request: Request) -> Response:
         try:
@@ -162,7 +170,7 @@ def _internal(platform: Platform, services: Sequence[Service]) -> ASGIApp:
     mounts = [Mount(f"/{name}", app) for name, app in apps.items()]
     if len(apps) == 1:
         mounts += [Mount("", app) for app in apps.values()]
-    return Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready), Route("/metrics", metrics), *mounts])
+    return Starlette(routes=[Route("/readyz", ready), Route("/metrics", metrics), *mounts])
 
 
 async def _welcome(platform: Platform, page: str) -> None:
@@ -179,13 +187,6 @@ async def _welcome(platform: Platform, page: str) -> None:
     told = "Open this link to sign in. It works once, within a day:"
     sys.stdout.write(f"\nHuleEdu is at {page}\n{told}\n\n    {page}{link['path']}\n\n")
     sys.stdout.flush()
-
-
-async def _serve(listener: Listener, bound: socket.socket, stop: asyncio.Event) -> None:
-    try:
-        await listener.serve([bound])
-    finally:
-        stop.set()  # a listener that ends by itself ends the process: half a server helps nobody
 
 
 def _listener(app: ASGIApp) -> Listener:

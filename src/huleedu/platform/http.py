@@ -201,6 +201,12 @@ class Unreached(Unavailable):
     """It does not even know that it was asked, so it may be asked again, whatever it was."""
 
 
+class Unready(Unavailable):
+    """This process does not serve yet: of what it was asked it has done nothing."""
+
+    code = "NOT_READY"
+
+
 class Refused(Problem):
     """It does not know the key that was shown to it: the operator must mend that, not who asked."""
 
@@ -322,7 +328,8 @@ class Peer:
     def _answer(self, response: httpx2.Response) -> Any:  # noqa: ANN401 -- JSON
         status = response.status_code
         if status in AWAY:
-            raise Unavailable(f"The service {self._name} could not answer; try again in a moment.")
+            known = Unreached if Unready.code in response.text else Unavailable
+            raise known(f"The service {self._name} could not answer; try again in a moment.")
         try:
             if response.is_success:
                 return response.json() if response.content else None

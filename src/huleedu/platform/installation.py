@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from huleedu.platform.backplane import Backplane
+    from huleedu.platform.backplane.redis import RedisClient
     from huleedu.platform.blobs import Blobs
+    from huleedu.platform.blobs.s3 import S3Blobs
     from huleedu.platform.clock import Clock
     from huleedu.platform.db import Db
     from huleedu.platform.log import Log
@@ -34,9 +36,7 @@ if TYPE_CHECKING:
 DATABASE, BLOBS = "huleedu.db", "blobs"
 CONTROL = "control.json"
 """Where the running server is, for the operator's commands."""
-NEEDS_A_LOG = (
-    "HULEEDU_DATABASE_URL is set, and PostgreSQL needs Kafka for the log: set HULEEDU_LOG_URL=kafka://HOST:PORT."
-)
+PAIR = {"database_url": "postgresql://USER:PASSWORD@HOST/NAME", "log_url": "kafka://HOST:PORT"}
 
 
 class Locked(Usage):
@@ -69,7 +69,9 @@ def locked(data_dir: Path) -> Iterator[None]:
 def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     """Return the platform as the settings say, with nothing started."""
     clock = clock or SystemClock()
-    db = _database(settings, clock)
+    _require_pair(settings)
+    url = settings.database_url.get_secret_value()
+    db = PostgresDb(url, clock) if url else SqliteDb(settings.data_dir / DATABASE, clock)
     return Platform(
         settings=settings,
         keys=Keys.of(settings.data_dir, settings.service_keys.get_secret_value()),
@@ -81,10 +83,15 @@ def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     )
 
 
-async def prepare(settings: Settings) -> list[str]:
-    """Make or upgrade what data is kept in, as often as one likes; return the revisions of the database."""
+async def prepare_database(settings: Settings) -> list[str]:
+    """Make or upgrade the database, as often as one likes; return its revisions."""
     url = settings.database_url.get_secret_value()
-    revisions = await migrate_postgres(url) if url else migrate(settings.data_dir / DATABASE)
+    return await migrate_postgres(url) if url else migrate(settings.data_dir / DATABASE)
+
+
+async def prepare(settings: Settings) -> list[str]:
+    """Do that, and make the topics too, which are else made where the log is tended."""
+    revisions = await prepare_database(settings)
     if url := settings.log_url.get_secret_value():
         with _extra("kafka"):
             from huleedu.platform.log.kafka import create_topics  # noqa: PLC0415 -- its library is an extra
@@ -103,13 +110,11 @@ def require_shared(settings: Settings) -> None:
         )
 
 
-def _database(settings: Settings, clock: Clock) -> Db:
-    url = settings.database_url.get_secret_value()
-    if not url:
-        return SqliteDb(settings.data_dir / DATABASE, clock)
-    if not settings.log_url:
-        raise Usage(NEEDS_A_LOG)
-    return PostgresDb(url, clock)
+def _require_pair(settings: Settings) -> None:
+    """Raise Usage, with what is to be set, if of PostgreSQL and Kafka one is named without the other."""
+    missing = [f"HULEEDU_{name.upper()}={url}" for name, url in PAIR.items() if not getattr(settings, name)]
+    if len(missing) == 1:
+        raise Usage(f"PostgreSQL and Kafka go together, and only one of them is named: set {missing[0]}.")
 
 
 def _log(url: str, db: Db) -> Log:
@@ -123,38 +128,42 @@ def _log(url: str, db: Db) -> Log:
 def _backplane(url: str) -> Backplane:
     if not url:
         return MemoryBackplane("huleedu")
-    with _extra("redis"):
-        from huleedu.platform.backplane.redis import RedisClient  # noqa: PLC0415 -- its library is an extra
-    return RedisClient("huleedu", url)
+    return _redis(url)
 
 
 def blobs_at(url: str, directory: Path) -> Blobs:
     """Return the blobs in this bucket or, without one, in this directory."""
     if not url:
         return FileBlobs(directory)
-    with _extra("s3"):
-        from huleedu.platform.blobs.s3 import S3Blobs  # noqa: PLC0415 -- its library is an extra
-    return S3Blobs(url)
+    return _s3(url)
 
 
 async def examine(settings: Settings, name: str) -> str:
     """Look at the server that this setting names; return what was found, or raise Usage: what is to be mended."""
     url = getattr(settings, name).get_secret_value()
+    if name in PAIR:
+        _require_pair(settings)
     if name == "database_url":
-        if not settings.log_url:
-            raise Usage(NEEDS_A_LOG)
         return await examine_postgres(url)
     if name == "log_url":
         with _extra("kafka"):
             from huleedu.platform.log.kafka import examine_topics  # noqa: PLC0415 -- its library is an extra
         return await asyncio.to_thread(examine_topics, url)
     if name == "backplane_url":
-        with _extra("redis"):
-            from huleedu.platform.backplane.redis import RedisClient  # noqa: PLC0415 -- its library is an extra
-        return await RedisClient("huleedu", url).examine()
+        return await _redis(url).examine()
+    return await _s3(url).examine()
+
+
+def _redis(url: str) -> RedisClient:
+    with _extra("redis"):
+        from huleedu.platform.backplane.redis import RedisClient  # noqa: PLC0415 -- its library is an extra
+    return RedisClient("huleedu", url)
+
+
+def _s3(url: str) -> S3Blobs:
     with _extra("s3"):
         from huleedu.platform.blobs.s3 import S3Blobs  # noqa: PLC0415 -- its library is an extra
-    return await S3Blobs(url).examine()
+    return S3Blobs(url)
 
 
 @contextmanager
@@ -179,9 +188,9 @@ def _extra(name: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, clock: Clock | None = None, prepare: Callable[[Settings], Awaitable[object]] = prepare
+    settings: Settings, clock: Clock | None = None, prepare: Callable[[Settings], Awaitable[object]] = prepare_database
 ) -> AsyncIterator[Platform]:
-    """Lock the data directory, if it is used, prepare what data is kept in, and open it while the block runs."""
+    """Lock the data directory, if it is used, prepare the database, and open what there is while the block runs."""
     with locked(settings.data_dir) if settings.alone else nullcontext():
         platform = wire(settings, clock)
         await prepare(settings)

@@ -129,8 +129,8 @@ class Cluster(NamedTuple):
         return cls(config | given, groups, f"{prefix}." if prefix else "")
 
 
-def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) -> list[str]:
-    """Create those of the topics that are not there; return their names. It may run twice, and twice at once."""
+def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) -> None:
+    """Create those of the topics that are not there. It may run twice, and twice at once."""
     cluster = Cluster.of(url)
     admin, there = _reach(cluster)
     missing = [
@@ -138,17 +138,14 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
         for said in MESSAGES
         if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
     ]
-    made = []
     making = admin.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}
     for name, creation in making.items():
         try:
             creation.result()
-            made.append(name)
         except KafkaException as error:
             fault = error.args[0]
             if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise _kind(fault)(f"Kafka does not make {name}: {fault.str()}. Look at HULEEDU_LOG_URL.") from error
-    return made
 
 
 def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
@@ -223,7 +220,7 @@ class KafkaLog:
     """Reads from Kafka, and brings there what is said."""
 
     def __init__(self, db: Db, url: str) -> None:
-        self._db, self._cluster = db, Cluster.of(url)
+        self._db, self._url, self._cluster = db, url, Cluster.of(url)
         self._ends, self._relay = Ends(self._cluster), Relay(db, self._cluster)
 
     @asynccontextmanager
@@ -236,7 +233,14 @@ class KafkaLog:
             await consumer.aclose()
 
     async def tend(self, _clock: Clock) -> None:
-        """Bring the outbox to the broker."""
+        """Make the topics that are missing, as soon as the broker is there, and bring it the outbox."""
+        await self.ready()  # soon over, also when the process is to stop meanwhile
+        try:
+            await asyncio.to_thread(create_topics, self._url)
+        except NotYet:
+            raise
+        except Usage as error:  # the relay holds back what goes there, and nothing else
+            log.warning("log.topics", cause=str(error))
         await self._relay.run()
 
     async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
