@@ -373,6 +373,7 @@ def test_a_service_waits_for_its_database_and_stops_meanwhile() -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
         assert (answer.json()["code"], answer.headers["retry-after"]) == ("NOT_READY", "2")
         assert answer.json()["detail"] == "Not ready yet: database. Try again in a moment."
+        assert answer.json()["correlation_id"] is None, "nobody has asked for anything yet"
 
 
 def test_what_the_code_says_of_itself() -> None:

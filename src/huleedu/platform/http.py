@@ -183,13 +183,14 @@ def answer_problems(app: FastAPI) -> None:
 
 def problem_response(problem: Problem) -> JSONResponse:
     """Return a problem as its answer."""
+    correlation_id = current().correlation_id
     body = {
         "type": "about:blank",
         "title": problem.status.phrase,
         "status": problem.status.value,
         "code": problem.code,
         "detail": problem.detail,
-        "correlation_id": str(current().correlation_id),
+        "correlation_id": str(correlation_id) if correlation_id else None,
     }
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s else {}
     if problem.status == HTTPStatus.UNAUTHORIZED:
