@@ -90,6 +90,7 @@ HOPELESS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
         KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError._FATAL,  # noqa: SLF001 -- of the group's heartbeat, say; such an error's `fatal()` is False
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -444,6 +445,6 @@ def _place(record: Record) -> Place:
 
 def _complain(error: KafkaError) -> None:
     """Stop reading, or tell what librdkafka is about to mend."""
-    if error.fatal() or error.code() in HOPELESS:
+    if error.code() in HOPELESS:
         raise Unavailable(f"The log cannot be read on: {error.str()}.")
     log.warning("log.kafka", cause=error.str())
