@@ -8,6 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from huleedu import __version__
+from huleedu.cli import topology
 from huleedu.cli.admin import installation
 from huleedu.cli.assess import counted
 from huleedu.platform import telemetry
@@ -47,10 +48,11 @@ async def diagnose(settings: Settings) -> list[Check]:
     What the services keep is looked at only if all that they stand on is sound: to open it would make what is missing.
     """
     servers = [name for name in SERVERS if getattr(settings, name)]
+    groups = [service.group for service in topology.services() if service.hears]
     checks = [
         Check("huleedu", sound=True, found=f"{__version__} on Python {machine.python_version()}"),
         await _check("settings", _settings(settings, servers)),
-        *[await _check(SERVERS[name], examine(settings, name)) for name in servers],
+        *[await _check(SERVERS[name], examine(settings, name, groups)) for name in servers],
     ]
     if not settings.database_url:
         sound = sqlite3.sqlite_version_info >= (3, 35)
