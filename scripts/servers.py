@@ -313,6 +313,7 @@ class Kafka(Server):
         plain, controller, sasl = self.known["ports"]
         listeners = f"PLAINTEXT://{HOST}:{plain},CONTROLLER://{HOST}:{controller},SASL_PLAINTEXT://{HOST}:{sasl}"
         login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        users = " ".join(f'user_{name}="{self.password}"' for name in ("huleedu", "guest"))
         properties = {
             "process.roles": "broker,controller",
             "node.id": 1,
@@ -323,7 +324,9 @@ class Kafka(Server):
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
             "sasl.enabled.mechanisms": "PLAIN",
-            "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{login} user_huleedu="{self.password}";',
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config": f"{login} {users};",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS;User:huleedu",  # not guest, who may do what a test allows
             "log.dirs": self.home / "data",
             "auto.create.topics.enable": "false",
             "offsets.topic.replication.factor": 1,
@@ -359,6 +362,7 @@ class Kafka(Server):
         return {
             "HULEEDU_LOG_URL": f"kafka://{HOST}:{plain}",
             "SERVERS_KAFKA_SASL_URL": f"kafka://huleedu:{self.password}@{HOST}:{sasl}?{secured}",
+            "SERVERS_KAFKA_GUEST_URL": f"kafka://guest:{self.password}@{HOST}:{sasl}?{secured}",
         }
 
     @property

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from huleedu.aggregator.rebuild import GROUP
+from huleedu.cli.doctor import diagnose
 from huleedu.contracts.batch import BatchClientStatus, BatchStateChangedV1
 from huleedu.platform.context import bound
 from huleedu.platform.log import store as log_store
@@ -110,6 +111,15 @@ async def test_ready_names_the_servers_that_hang_and_goes_on_without_them(apart:
             os.kill(pid, signal.SIGCONT)
     while (await get(apart.fleet.public["gateway", 0], "/readyz")).json()["missing"]:
         """They come back."""
+
+
+async def test_doctor_tells_which_service_answers_in_the_place_of_another(apart: Town) -> None:
+    settings, there = apart.fleet.settings, apart.fleet.internal
+    files, orchestrator = (f"http://127.0.0.1:{there[name, 0]}" for name in ("files", "orchestrator"))
+    peers = settings.peers.replace(files, orchestrator)
+    checks = await diagnose(settings.model_copy(update={"peers": peers}))
+    told = {check.what: check.found for check in checks if not check.sound}
+    assert told == {"files": f"The service orchestrator answers at {orchestrator}: mend HULEEDU_PEERS."}
 
 
 async def read(found: Fleet, name: str, query: str) -> Any:  # noqa: ANN401 -- as the column

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,20 +12,25 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from huleedu.cli.doctor import diagnose
 from huleedu.contracts.messages import MESSAGES
+from huleedu.platform import migrate
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.installation import prepare
 from huleedu.platform.log.kafka import Cluster, create_topics
 from huleedu.platform.settings import Settings
 from tests.engine.kafka import altered
+from tests.engine.rights import MINIMUM, Right, allow, denied, guests
 from tests.engine.whole import passwords, second_engine
 from tests.servers import ENGINE, Servers
 
 pytestmark = [*ENGINE]
 SERVERS = ["PostgreSQL", "Kafka", "Redis", "S3"]
+APART = {"service_keys": "k" * 32}
 Engine = dict[str, Any]
 Break = Callable[[Engine], Awaitable[None]]
 
@@ -77,16 +84,22 @@ async def lost_tables(engine: Engine) -> None:
     await execute(engine["database_url"], "DROP TABLE essay CASCADE", "DROP TABLE feed")
 
 
-async def no_rights(engine: Engine) -> None:
+async def least_rights(engine: Engine) -> str:
+    """Be a role that may do no more than it must, and return its name."""
     role, database = f"r{uuid4().hex}", engine["database_url"]
     await execute(
         database,
         f"CREATE ROLE {role} LOGIN PASSWORD 'known'",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
-        f"REVOKE DELETE ON essay FROM {role}",
     )
     engine["database_url"] = re.sub(r"//[^@]+@", f"//{role}:known@", database)
+    return role
+
+
+async def no_rights(engine: Engine) -> None:
+    database = engine["database_url"]
+    await execute(database, f"REVOKE DELETE ON essay FROM {await least_rights(engine)}")
 
 
 async def no_log(engine: Engine) -> None:
@@ -143,6 +156,10 @@ async def no_broker(engine: Engine) -> None:
     engine["log_url"] = "kafka://127.0.0.1:1"
 
 
+async def no_place_for_the_backplane(engine: Engine) -> None:
+    engine |= APART | {"peers": "files=http://127.0.0.1:1", "backplane_url": ""}
+
+
 async def no_redis(engine: Engine) -> None:
     engine["backplane_url"] = "redis://127.0.0.1:1/0"
 
@@ -190,6 +207,7 @@ async def test_a_sound_engine(engine: Engine) -> None:
         (small_records, "Kafka", f"{MESSAGES[0].topic} refuses large records: set its max.message.bytes to 4194304"),
         (unknown_user, "Kafka", "Invalid username or password"),
         (no_broker, "Kafka", "Connection refused"),
+        (no_place_for_the_backplane, "settings", "what they keep: set HULEEDU_BACKPLANE_URL."),
         (no_redis, "Redis", "HULEEDU_BACKPLANE_URL names cannot be used"),
         (wrong_password_of_redis, "Redis", "password"),
         (no_bucket, "S3", "There is no bucket of-another-school: make it"),
@@ -208,6 +226,50 @@ async def test_what_is_broken_is_told_by_itself_with_what_to_mend(
     assert not [password for password in right | passwords(engine) if password in shown]
 
 
+async def test_a_group_that_may_not_be_read(engine: Engine, servers: Servers) -> None:
+    url = engine["log_url"]
+    await allow(url, *MINIMUM)
+    guest = engine | {"log_url": guests(servers, url)}
+    assert await wrong(guest) == {}
+    async with denied(url, Right(ResourceType.GROUP, "phase-service", AclOperation.READ)):
+        told = await wrong(guest)
+    assert told == {"Kafka": f"Give HULEEDU_LOG_URL's user READ on the groups {Cluster.of(url).prefix}phase-service."}
+
+
+@asynccontextmanager
+async def left_open(url: str) -> AsyncIterator[int]:
+    """Have a transaction open, in another database of the server; return the process that serves it."""
+    connection = await asyncpg.connect(f"{url.rpartition('/')[0]}/postgres", server_settings={"application_name": "x"})
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_current_xact_id()")
+            yield connection.get_server_pid()
+    finally:
+        await connection.close()
+
+
+async def test_a_transaction_that_is_left_open(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with left_open(engine["database_url"]) as pid:
+        assert await wrong(engine) == {}
+        monkeypatch.setattr(migrate, "LEFT_OPEN_SECONDS", 0.0)
+        told = (await wrong(engine))["PostgreSQL"]
+    assert re.search(r"is open since 20\d\d-.* UTC: of huleedu in the database postgres, application 'x'\.", told)
+    assert f"SELECT pg_terminate_backend({pid})." in told
+    assert await wrong(engine) == {}
+
+
+async def test_a_transaction_of_which_this_role_is_told_little(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = engine["database_url"]
+    await least_rights(engine)
+    monkeypatch.setattr(migrate, "LEFT_OPEN_SECONDS", 0.0)
+    async with left_open(url) as pid:
+        assert await wrong(engine) == {}
+        await execute(url, "INSERT INTO outbox (topic, key, envelope, at) VALUES ('t', 'k', '', now())")
+        told = (await wrong(engine))["PostgreSQL"]
+    assert "is open for too long: of huleedu in the database postgres, application 'x'" in told
+    assert f"SELECT pg_terminate_backend({pid})." in told
+
+
 async def test_a_bucket_that_keeps_what_is_erased(engine: Engine) -> None:
     blobs = S3Blobs(engine["blobs_url"])
     enable = {"Status": "Enabled"}
@@ -222,3 +284,58 @@ async def test_a_bucket_that_keeps_what_is_erased(engine: Engine) -> None:
 async def test_a_setting_that_nobody_reads(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HULEEDU_BACKPLAN_URL", "redis://somewhere")
     assert "There is no setting HULEEDU_BACKPLAN_URL" in (await wrong(engine))["settings"]
+
+
+@asynccontextmanager
+async def answering(status: str, body: str) -> AsyncIterator[str]:
+    """Answer every request so; return where."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_service_that_does_not_know_the_key(engine: Engine) -> None:
+    async with answering("401 Unauthorized", "") as url:
+        told = await wrong(engine | APART | {"peers": f"files={url}"})
+    assert told.keys() == {"files"}
+    assert f"at {url} does not know the key" in told["files"]
+    assert "HULEEDU_SERVICE_KEYS" in told["files"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("200 OK", "<h1>The printer</h1>"),
+        ("404 Not Found", "<h1>The printer</h1>"),
+        ("200 OK", '{"ink": "low"}'),
+        ("200 OK", '["ink"]'),
+    ],
+)
+async def test_something_else_where_a_service_is_said_to_be(engine: Engine, status: str, body: str) -> None:
+    async with answering(status, body) as url:
+        told = await wrong(engine | APART | {"peers": f"files={url}"})
+    assert told == {"files": f"Something other than the service answers at {url}: mend HULEEDU_PEERS."}
+
+
+async def test_a_service_that_is_away(engine: Engine) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        told = await wrong(engine | APART | {"peers": f"files={url}"})
+    assert told == {"files": f"The service does not answer at {url}: start it there, or mend HULEEDU_PEERS."}
+
+
+async def test_services_without_a_place_are_told_and_looked_at_here(engine: Engine) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        peers = f"files=http://127.0.0.1:{nobody.getsockname()[1]}"
+        found = {check.what: check for check in await diagnose(Settings(**engine | APART | {"peers": peers}))}
+    missing = "HULEEDU_PEERS does not name orchestrator, lifecycle, phases, aggregator, gateway"
+    assert (found["settings"].sound, found["orchestrator"].sound) == (True, True)
+    assert found["settings"].found.endswith(missing)

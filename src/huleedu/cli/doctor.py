@@ -8,12 +8,13 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from huleedu import __version__
+from huleedu.cli import topology
 from huleedu.cli.admin import installation
 from huleedu.cli.words import counted
 from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Unavailable, Usage
 from huleedu.platform.http import Refused, Stranger
-from huleedu.platform.installation import DATABASE, examine
+from huleedu.platform.installation import DATABASE, examine, require_shared
 from huleedu.platform.migrate import examine_sqlite
 from huleedu.platform.settings import unread
 from huleedu.services import ROSTER
@@ -47,10 +48,11 @@ async def diagnose(settings: Settings) -> list[Check]:
     What the services keep is looked at only if all that they stand on is sound: to open it would make what is missing.
     """
     servers = [name for name in SERVERS if getattr(settings, name)]
+    groups = [service.group for service in topology.services() if service.hears]
     checks = [
         Check("huleedu", sound=True, found=f"{__version__} on Python {machine.python_version()}"),
         await _check("settings", _settings(settings, servers)),
-        *[await _check(SERVERS[name], examine(settings, name)) for name in servers],
+        *[await _check(SERVERS[name], examine(settings, name, groups)) for name in servers],
     ]
     if not settings.database_url:
         sound = sqlite3.sqlite_version_info >= (3, 35)
@@ -89,6 +91,8 @@ async def _settings(settings: Settings, servers: list[str]) -> str:
             f"HULEEDU_PEERS names {', '.join(unknown)}, and there is no such service:"
             f" write {', '.join(ROSTER)}{unnamed}."
         )
+    if told:
+        require_shared(settings)
     kept = ", ".join(SERVERS[name] for name in servers) or "everything in the data directory"
     return f"{kept}; HULEEDU_PEERS does not name {', '.join(without)}" if without else kept
 
@@ -96,17 +100,20 @@ async def _settings(settings: Settings, servers: list[str]) -> str:
 async def _letters(settings: Settings, ask_service: Ask, service: str) -> str:
     places = ", ".join(settings.addresses(service))
     try:
-        letters = (await ask_service(service, "GET", "/internal/v1/dead-letters"))["items"]
+        answer = await ask_service(service, "GET", "/internal/v1/dead-letters")
+        who, letters = answer["service"], answer["items"]
     except Refused as error:
         raise Usage(
             f"The service at {places} does not know the key of this process: give both the same HULEEDU_SERVICE_KEYS."
         ) from error
-    except Stranger as error:
+    except (Stranger, LookupError, TypeError) as error:
         raise Usage(f"Something other than the service answers at {places}: mend HULEEDU_PEERS.") from error
     except Unavailable as error:
         if not places:
             raise
         raise Usage(f"The service does not answer at {places}: start it there, or mend HULEEDU_PEERS.") from error
+    if who != service:
+        raise Usage(f"The service {who} answers at {places}: mend HULEEDU_PEERS.")
     if letters:
         raise Usage(f"{counted(len(letters), 'record', 'records')} parked; see `huleedu dlq list`")
     return "nothing parked"

@@ -21,7 +21,7 @@ from huleedu.platform.migrate import examine_postgres, migrate, migrate_postgres
 from huleedu.platform.settings import collector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
     from huleedu.platform.backplane import Backplane
@@ -138,8 +138,11 @@ def blobs_at(url: str, directory: Path) -> Blobs:
     return _s3(url)
 
 
-async def examine(settings: Settings, name: str) -> str:
-    """Look at the server that this setting names; return what was found, or raise Usage: what is to be mended."""
+async def examine(settings: Settings, name: str, groups: Iterable[str] = ()) -> str:
+    """Look at the server that this setting names; return what was found, or raise Usage: what is to be mended.
+
+    `groups` are those of the log's readers.
+    """
     url = getattr(settings, name).get_secret_value()
     if name in PAIR:
         _require_pair(settings)
@@ -148,7 +151,7 @@ async def examine(settings: Settings, name: str) -> str:
     if name == "log_url":
         with _extra("kafka"):
             from huleedu.platform.log.kafka import examine_topics  # noqa: PLC0415 -- its library is an extra
-        return await asyncio.to_thread(examine_topics, url)
+        return await asyncio.to_thread(examine_topics, url, groups)
     if name == "backplane_url":
         return await _redis(url).examine()
     return await _s3(url).examine()

@@ -49,6 +49,17 @@ DENIED = """
     SELECT sequencename FROM pg_sequences
     WHERE schemaname = current_schema() AND NOT has_sequence_privilege(format('%I', sequencename), 'USAGE')
 """
+LEFT_OPEN_SECONDS = 60.0
+HOLDER = """
+    SELECT pid, usename, datname, application_name, xact_start
+    FROM pg_stat_activity
+    WHERE backend_xid = pg_snapshot_xmin(pg_current_snapshot())::xid
+        AND (xact_start < clock_timestamp() - make_interval(secs => :seconds)
+            OR EXISTS (SELECT FROM outbox WHERE xid > pg_snapshot_xmin(pg_current_snapshot())
+                AND at < clock_timestamp() - make_interval(secs => :seconds)))
+"""
+"""The oldest transaction, behind which no relay reads. An ordinary role is not told since when others' are open: theirs
+is older than what was said after it began and still waits."""
 
 
 def config() -> Config:
@@ -104,6 +115,13 @@ async def examine_postgres(url: str) -> str:
             raise Usage(
                 f"The role of HULEEDU_DATABASE_URL may not use {', '.join(denied)}:"
                 " grant it SELECT, INSERT, UPDATE and DELETE on every table, and USAGE on every sequence."
+            )
+        if holder := (await connection.execute(text(HOLDER), {"seconds": LEFT_OPEN_SECONDS})).first():
+            since = f"since {holder.xact_start:%Y-%m-%d %H:%M:%S %Z}" if holder.xact_start else "for too long"
+            raise Usage(
+                f"The log waits for a transaction that is open {since}: of {holder.usename} in the database"
+                f" {holder.datname}, application '{holder.application_name}'. End it there, or as a superuser by"
+                f" SELECT pg_terminate_backend({holder.pid})."
             )
         version = (await connection.execute(text("SHOW server_version"))).scalar()
     return f"PostgreSQL {version}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -86,10 +86,26 @@ STARTING = frozenset(
     }
 )
 """What a broker says while it, or another of the cluster, is not there yet."""
+NEEDED = {
+    "topics": (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS),
+    ),
+    "groups": (KafkaError.GROUP_AUTHORIZATION_FAILED, (AclOperation.READ,)),
+}
+"""What the broker says to who may not even ask, and the rights that a user needs."""
+UNTOLD = STARTING | {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,  # of a group that reads topics which the user may not describe
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,  # who is the first to ask of any group has the offsets' topic made
+    KafkaError.NOT_COORDINATOR,
+}
+"""Why the broker does not tell what a user may do: each is told by itself, or passes."""
 HOPELESS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
         KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError._FATAL,  # noqa: SLF001 -- of the group's heartbeat, say; such an error's `fatal()` is False
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -145,7 +161,8 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
         except KafkaException as error:
             fault = error.args[0]
             if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise _kind(fault)(f"Kafka does not make {name}: {fault.str()}. Look at HULEEDU_LOG_URL.") from error
+                why = f"Kafka does not make {name}: {fault.str().rstrip('.')}."
+                raise _kind(fault)(f"{why} Run `huleedu migrate` with a HULEEDU_LOG_URL whose user may.") from error
 
 
 def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
@@ -167,38 +184,50 @@ def _kind(fault: KafkaError) -> type[Usage]:
     return Usage if last and fault.code() not in STARTING else NotYet
 
 
-def examine_topics(url: str) -> str:
-    """Return what was found, or raise Usage: what is to be mended of the connection and of every topic."""
+def examine_topics(url: str, groups: Iterable[str]) -> str:
+    """Return what was found, or raise Usage: what is to be mended of the connection, the rights and every topic."""
     cluster = Cluster.of(url)
     admin, there = _reach(cluster)
     names = {f"{cluster.prefix}{said.topic}": said.partitions for said in MESSAGES}
-    if missing := sorted(names.keys() - there.keys()):
-        raise Usage(f"Topics are missing: {', '.join(missing)}. Run `huleedu migrate`.")
-    faults = [
-        f"{name} has {found} partitions and must have {wanted}; nothing but a new prefix in HULEEDU_LOG_URL mends that"
-        for name, wanted in names.items()
-        if (found := len(there[name].partitions)) != wanted
-    ]
     try:
-        faults += _denied(admin, names)
+        if denied := _denied(admin, list(names), [f"{cluster.prefix}{group}" for group in groups]):
+            raise Usage(f"Give HULEEDU_LOG_URL's user {'; '.join(denied)}.")
+        if missing := sorted(names.keys() - there.keys()):
+            raise Usage(f"Topics are missing: {', '.join(missing)}. Run `huleedu migrate`.")
+        faults = [
+            f"{name} has {found} partitions and must have {wanted};"
+            " nothing but a new prefix in HULEEDU_LOG_URL mends that"
+            for name, wanted in names.items()
+            if (found := len(there[name].partitions)) != wanted
+        ]
         faults += _unlike(admin, names)
     except KafkaException as error:
-        raise Usage(f"HULEEDU_LOG_URL's user may not ask about the topics: {error.args[0].str()}.") from error
+        raise Usage(f"Kafka does not tell of its topics and groups: {error.args[0].str()}. Try again.") from error
     if faults:
         raise Usage(f"{'; '.join(faults)}.")
     return f"{len(names)} topics"
 
 
-def _denied(admin: AdminClient, names: Iterable[str]) -> list[str]:
-    """Say which topics this user may not use."""
-    asked = admin.describe_topics(
-        TopicCollection(list(names)), include_authorized_operations=True, request_timeout=ADMIN_SECONDS
-    )
-    allowed = {name: set(told.result().authorized_operations) for name, told in asked.items()}
-    needed = {AclOperation.READ, AclOperation.WRITE}
-    return [
-        f"give HULEEDU_LOG_URL's user READ and WRITE on {name}" for name, may in allowed.items() if not needed <= may
-    ]
+def _denied(admin: AdminClient, topics: list[str], groups: list[str]) -> list[str]:
+    """Say what this user needs and has not. A topic that it may not describe looks as if it were not there."""
+    asked: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": ADMIN_SECONDS}
+    of_topics = admin.describe_topics(TopicCollection(topics), **asked)
+    of_groups = admin.describe_consumer_groups(groups, **asked)
+    lacking: defaultdict[str, list[str]] = defaultdict(list)
+    for kind, answers in (("topics", of_topics), ("groups", of_groups)):
+        refusal, needed = NEEDED[kind]
+        for name, answer in answers.items():
+            try:
+                allowed = answer.result().authorized_operations
+            except KafkaException as error:
+                if error.args[0].code() in UNTOLD - {refusal}:
+                    continue
+                if error.args[0].code() != refusal:
+                    raise
+                allowed = ()
+            if rights := [right.name for right in needed if right not in allowed]:
+                lacking[f"{', '.join(rights)} on the {kind}"].append(name)
+    return [f"{rights} {', '.join(names)}" for rights, names in lacking.items()]
 
 
 def _unlike(admin: AdminClient, names: Iterable[str]) -> list[str]:
@@ -448,6 +477,6 @@ def _place(record: Record) -> Place:
 
 def _complain(error: KafkaError) -> None:
     """Stop reading, or tell what librdkafka is about to mend."""
-    if error.fatal() or error.code() in HOPELESS:
+    if error.code() in HOPELESS:
         raise Unavailable(f"The log cannot be read on: {error.str()}.")
     log.warning("log.kafka", cause=error.str())

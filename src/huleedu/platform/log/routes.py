@@ -36,9 +36,9 @@ def dead_letter_routes(platform: Platform, service: Service) -> APIRouter:
     router = APIRouter(prefix="/internal/v1/dead-letters")
 
     @router.get("")
-    async def show() -> dict[str, list[dict[str, Any]]]:
+    async def show() -> dict[str, Any]:
         rows = await platform.db.read(lambda tx: parking.letters(tx, service.group, *SHOWN))
-        return {"items": [row._asdict() for row in rows]}
+        return {"service": service.name, "items": [row._asdict() for row in rows]}
 
     @router.post("")
     async def redrive(key: str | None = None) -> dict[str, int]:
