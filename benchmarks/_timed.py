@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from huleedu.platform.app import Platform, spare_collector
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.installation import DATABASE, opened
 from huleedu.platform.log.embedded import EmbeddedLog
@@ -22,7 +22,7 @@ class Timed(SqliteDb):
     """Counts the transactions, and notes when what a body returned was committed."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, SystemClock())
+        super().__init__(path, Clock())
         self.transactions = 0
         self.committed: list[tuple[float, Any]] = []
 

@@ -16,7 +16,7 @@ from _figures import duration
 from sqlalchemy import func, select
 
 from huleedu.aggregator import store
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
 from huleedu.platform.db import ReadTx, Tx
 from huleedu.platform.db.postgres import PostgresDb, PostgresTx
@@ -71,7 +71,7 @@ async def main() -> None:
     with servers_of_ones_own() as servers:
         url = servers.env("postgres")["HULEEDU_DATABASE_URL"]
         await migrate_postgres(url)
-        db = PostgresDb(url, SystemClock())
+        db = PostgresDb(url, Clock())
         await db.start()
         for size in SIZES:
             await measured(db, PostgresTx, size)  # so that neither finds an empty table

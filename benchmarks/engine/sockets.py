@@ -33,7 +33,7 @@ from huleedu.contracts.notice import FeedEvent, FeedItem
 from huleedu.contracts.phase import PhaseName, PipelineExecutionStatus
 from huleedu.platform.app import connect
 from huleedu.platform.backplane.redis import RedisClient
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
 from huleedu.platform.installation import opened
 from huleedu.platform.settings import Settings
@@ -46,7 +46,7 @@ PAIR = 2  # notices of one teacher together: an essay is never told without its 
 RATES = 2_000, 5_000  # notices in a second, each for both of a teacher's sockets
 APART_S = 0.05  # between two portions; the aggregator tells what a transaction brought, which is 0.1 s when it is busy
 BEAT = 20  # seconds, of a connection's heart: what is measured takes as long, or it would hold a beat more or less
-NOW = SystemClock().now()
+NOW = Clock().now()
 TRACE = "00-a86992c515bb0779f6165ba5836e4bf1-e8c352f8a15f4975-01"
 ESSAY = EssayView(
     essay_id=str(new_id()),
@@ -140,7 +140,7 @@ def pair(batch_id: str, seq: int) -> list[FeedItem]:
         created_at=NOW,
         last_updated=NOW,
     )
-    entry = partial(FeedItem, epoch="1", batch_id=batch_id, version=seq, at=SystemClock().now(), traceparent=TRACE)
+    entry = partial(FeedItem, epoch="1", batch_id=batch_id, version=seq, at=Clock().now(), traceparent=TRACE)
     return [
         entry(event=FeedEvent.ESSAY_UPDATED, seq=seq, data=ESSAY.model_dump(mode="json")),
         entry(event=FeedEvent.BATCH_UPDATED, seq=seq + 1, data=batch.model_dump(mode="json")),

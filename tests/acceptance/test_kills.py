@@ -17,7 +17,7 @@ import pytest
 from huleedu.contracts.batch import ProcessingPipelineState
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.phase import ELSBatchPhaseOutcomeV1, PhaseName, PhaseWorkCompletedV1
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from tests.acceptance.classes import ESSAYS, Class
 from tests.acceptance.served import Served, client, rows, served, teacher
 from tests.given import database
@@ -163,5 +163,5 @@ def assert_views_are_true(data_dir: Path) -> None:
 
 
 async def stalled_in(data_dir: Path) -> list[str]:
-    async with database(data_dir, SystemClock()) as db:
+    async with database(data_dir, Clock()) as db:
         return await db.read(stalled)

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from huleedu.contracts.messages import MESSAGES, TOPICS
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.db import Db
 from huleedu.platform.log import Log
 from huleedu.platform.log.kafka import Cluster, KafkaLog, create_topics
@@ -40,7 +40,7 @@ async def topics_at(url: str, topics: Collection[str] = tuple(TOPICS.values())) 
 @asynccontextmanager
 async def relaying(log: Log) -> AsyncIterator[None]:
     """Bring what is said to the broker while the block runs."""
-    clock = SystemClock()
+    clock = Clock()
     tasks = Tasks(clock)
     tasks.start("relay", partial(log.tend, clock))
     try:

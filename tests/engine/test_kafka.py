@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
 from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS, decode
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
@@ -68,7 +68,7 @@ async def world(tmp_path: Path, url: str) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def world_on(directory: Path, url: str) -> AsyncIterator[World]:
-    async with opened(directory, SystemClock(), MortalDb) as platform:
+    async with opened(directory, Clock(), MortalDb) as platform:
         assert isinstance(platform.db, MortalDb)
         await platform.db.write(lambda tx: tables.create_all(tx._connection))
         yield World(replace(platform, log=KafkaLog(platform.db, url)), platform.db)
@@ -82,7 +82,7 @@ def log_of(world: World) -> KafkaLog:
 @asynccontextmanager
 async def member(world: World) -> AsyncIterator[None]:
     """Have one more of the service's consumers while the block runs."""
-    tasks = Tasks(SystemClock())
+    tasks = Tasks(Clock())
     tasks.start("member", Runner(world.live, world.service).run)
     try:
         yield
@@ -270,7 +270,7 @@ async def test_a_relay_killed_before_it_marks_sends_twice_and_effects_happen_onc
     await say_round(world, 0)
     world.db.dies_before = 1
     with pytest.raises(Killed):
-        await log_of(world).tend(SystemClock())
+        await log_of(world).tend(Clock())
     async with relaying(log_of(world)), member(world):
         await say_round(world, 1)
         await happened(world, 2)
@@ -324,7 +324,7 @@ async def test_nothing_passes_a_record_of_its_key_that_the_broker_refuses(
     world, url = narrow
     await put(world, ("a", 1), ("b", 1), ("a", large), ("a", 2), ("b", 2), ("a", 3))
     with pytest.raises(Unavailable, match=r"of 1 keys, .*/a: Broker: Message size too large"):
-        await log_of(world).tend(SystemClock())
+        await log_of(world).tend(Clock())
     assert await brought(url) == {"a": [1], "b": [1, 2]}
     assert await left(world) == [("a", large), ("a", 2), ("a", 3)]
     await altered(url, TOPIC, "max.message.bytes", str(LARGEST_BYTES))
@@ -337,7 +337,7 @@ async def test_what_librdkafka_itself_refuses_waits_with_its_key_only(world: Wor
     log_of(world)._cluster.config["message.max.bytes"] = most
     await put(world, ("a", 1), ("a", most + 1), ("b", 1), ("a", 2), ("b", 2))
     with pytest.raises(Unavailable, match=r"of 1 keys, .*/a: .*size too large"):
-        await log_of(world).tend(SystemClock())
+        await log_of(world).tend(Clock())
     assert await brought(url) == {"a": [1], "b": [1, 2]}
     assert await left(world) == [("a", most + 1), ("a", 2)]
 
@@ -351,7 +351,7 @@ async def test_however_much_is_refused_other_keys_go_on(
     for numbered in range(3):
         await say_round(world, numbered, MIXED)
     with pytest.raises(Unavailable, match="of 8 keys"):
-        await log_of(world).tend(SystemClock())
+        await log_of(world).tend(Clock())
     keys = [key for kind, key in MIXED if kind is CHANGED]
     assert [key for key, _ in await left(world)] == 3 * keys
     assert len(await asyncio.to_thread(everything, url)) == 3 * (len(MIXED) - len(keys))
@@ -365,7 +365,7 @@ async def test_a_topic_that_is_missing_and_cannot_be_made_keeps_back_no_other(
         await say_round(world, 0, MIXED)
         monkeypatch.setitem(kafka.SETTINGS, "retention.ms", "for ever")
         with pytest.raises(Unavailable, match="of 8 keys"), capture_logs() as lines:
-            await log_of(world).tend(SystemClock())
+            await log_of(world).tend(Clock())
         assert "retention.ms" in next(line["cause"] for line in lines if line["event"] == "log.topics")
         assert [key for key, _ in await left(world)] == [key for kind, key in MIXED if kind is CHANGED]
         monkeypatch.undo()
@@ -411,13 +411,13 @@ async def test_of_a_key_that_was_refused_nothing_more_is_sent_until_one_is_taken
     world, url = narrow
     await put(world, ("a", 1), ("b", 1), ("a", 2), ("b", 2))
     with pytest.raises(Unavailable, match="of 2 keys"):
-        await log_of(world).tend(SystemClock())
+        await log_of(world).tend(Clock())
     await altered(url, TOPIC, "max.message.bytes", str(LARGEST_BYTES))
     world.db.dies_before = 1
     with suppress(Killed):
         while True:
             with suppress(Unavailable):  # what was altered is not everywhere at once
-                await log_of(world).tend(SystemClock())
+                await log_of(world).tend(Clock())
     assert await brought(url) == {"a": [1], "b": [1]}
     await all_sent(world)
     assert await brought(url) == {"a": [1, 1, 2], "b": [1, 1, 2]}
@@ -437,7 +437,7 @@ async def test_a_topic_that_was_missing_is_sent_one_record_of_each_key_until_one
         with suppress(Killed):
             while True:
                 with suppress(Unavailable):
-                    await log_of(world).tend(SystemClock())
+                    await log_of(world).tend(Clock())
         assert await brought(url) == {"a": [1], "b": [1]}
         await all_sent(world)
         assert await brought(url) == {"a": [1, 1], "b": [1, 1, 2]}
@@ -448,7 +448,7 @@ async def test_large_records_of_one_key_go_on_beside_another_that_is_refused(nar
     world, url = narrow
     await put(world, ("a", 200_000), *(("b", 70_000 + number) for number in range(3)))
     with pytest.raises(Unavailable, match="of 1 keys"):
-        await log_of(world).tend(SystemClock())
+        await log_of(world).tend(Clock())
     assert await brought(url) == {"b": [70_000, 70_001, 70_002]}
 
 

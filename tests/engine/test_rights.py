@@ -10,7 +10,7 @@ from confluent_kafka.admin._resource import ResourceType
 from structlog.testing import capture_logs
 
 from huleedu.contracts.messages import MESSAGES, TOPICS
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.log import Backlog
 from huleedu.platform.log.kafka import Cluster, create_topics, examine_topics
@@ -123,14 +123,12 @@ async def test_a_topic_that_may_not_be_written_keeps_back_no_other(url: str, gue
         await say_round(world, 0, MIXED)
         async with denied(url, on_topic(WRITE)):
             with pytest.raises(Unavailable, match=r"of 8 keys.*Topic authorization failed"):
-                await log_of(world).tend(SystemClock())
+                await log_of(world).tend(Clock())
             assert [key for key, _ in await left(world)] == [key for kind, key in MIXED if kind is CHANGED]
         await all_sent(world)
         assert await log_of(world).unsent() == Backlog()
 
 
 async def test_who_may_not_make_topics_is_told(servers: Servers, url: str) -> None:
-    with pytest.raises(
-        Usage, match=r"uthorization failed\. Run `huleedu migrate` with .* whose user may"
-    ):
+    with pytest.raises(Usage, match=r"uthorization failed\. Run `huleedu migrate` with .* whose user may"):
         await asyncio.to_thread(create_topics, guests(servers, url))

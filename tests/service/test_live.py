@@ -26,7 +26,7 @@ from huleedu.gateway import connection, live, store
 from huleedu.gateway.live import Socket
 from huleedu.platform.backplane import Hear
 from huleedu.platform.backplane.memory import MemoryBackplane
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.db import Tx
 from huleedu.platform.metrics import REGISTRY
 from tests.given import described
@@ -65,7 +65,7 @@ class Unruly(MemoryBackplane):
         return heard
 
 
-class Paced(SystemClock):
+class Paced(Clock):
     """The heart beats when the test says so."""
 
     def __init__(self) -> None:

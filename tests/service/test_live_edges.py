@@ -23,7 +23,7 @@ from huleedu.gateway import live
 from huleedu.gateway.accounts import Kind
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.backplane.redis import RedisClient
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.db import Tx
 from huleedu.platform.errors import Unavailable
 from tests.given import described
@@ -31,7 +31,7 @@ from tests.servers import ENGINE, Servers
 from tests.system.house import House, Teacher, inhabited
 
 
-class Paced(SystemClock):
+class Paced(Clock):
     """The heart beats when the test says so."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from huleedu.phases.service import build as workers
 from huleedu.phases.work import PATIENCE
 from huleedu.platform import metrics
 from huleedu.platform.app import Platform
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import new_id
 from huleedu.platform.db import Tx
 from huleedu.platform.errors import Unavailable
@@ -100,11 +100,11 @@ async def test_parked_records_are_counted_and_their_keys(platform: Platform) -> 
 class Waiting(EmbeddedLog):
     @override
     async def unsent(self) -> Backlog:
-        return Backlog(3, SystemClock().now() - timedelta(minutes=1))
+        return Backlog(3, Clock().now() - timedelta(minutes=1))
 
 
 async def test_what_waits_in_the_outbox_is_counted_and_how_old_it_is(platform: Platform) -> None:
-    found = await scraped(replace(platform, log=Waiting(platform.db), clock=SystemClock()))
+    found = await scraped(replace(platform, log=Waiting(platform.db), clock=Clock()))
     assert value(found, "outbox_events") == 3
     assert 60 <= value(found, "outbox_seconds") < 3600
 

@@ -34,7 +34,7 @@ from huleedu.contracts.messages import TOPICS, decode
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.app import Platform, running
 from huleedu.platform.backplane.memory import MemoryBackplane
-from huleedu.platform.clock import Clock, SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.context import bound
 from huleedu.platform.db import Db, ReadTx, Tx
 from huleedu.platform.errors import Retry
@@ -331,7 +331,7 @@ async def talk(directory: Path, url: str) -> None:
     """Say and hear without end, telling each time that something was said; on this database, if it is PostgreSQL."""
     if url:
         DATABASES.server, DATABASES.used = url, {directory: url}
-    async with world_at(directory, SystemClock()) as world, running(world.live, [world.service]):
+    async with world_at(directory, Clock()) as world, running(world.live, [world.service]):
         for numbered in itertools.count(len(await world.said(CHANGED)) // 2):
             await world.say(*(event(lane, numbered) for lane in LANES))
             sys.stdout.write("said\n")

@@ -28,7 +28,7 @@ from huleedu.files.store import essay
 from huleedu.phases.store import phase_result
 from huleedu.platform.blobs import blob_id
 from huleedu.platform.blobs.files import FileBlobs
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.db import insert, metadata
 from huleedu.platform.errors import Usage
 from huleedu.platform.installation import BLOBS, DATABASE, blobs_at, examine, locked
@@ -101,7 +101,7 @@ def _require_sound(source: Connection, directory: Path) -> Select[Any]:
         raise Usage(f"{directory} has not the form of this version: start the server there once, then copy.")
     unheard = select(outbox).where(or_(false(), *_unheard(source)))
     oldest = source.execute(select(func.min(unheard.subquery().c.at))).scalar()
-    if oldest is not None and oldest < SystemClock().now() - INBOX_KEPT:
+    if oldest is not None and oldest < Clock().now() - INBOX_KEPT:
         raise Usage(f"In {directory} old events wait to be heard: start the server there once more, then copy.")
     return unheard
 

@@ -5,23 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """What the time is, and waiting for it to pass."""
-
-    def now(self) -> datetime:
-        """Return the present moment, in UTC."""
-
-    def worked(self) -> float:
-        """Return the seconds that this thread has worked, without what it waited; only differences mean anything."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class SystemClock:
+class Clock:
     """The machine's time."""
 
     def now(self) -> datetime:
@@ -29,7 +15,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     def worked(self) -> float:
-        """Return the processor time of this thread."""
+        """Return the seconds that this thread has worked, without what it waited; only differences mean anything."""
         return time.thread_time()
 
     async def sleep(self, seconds: float) -> None:

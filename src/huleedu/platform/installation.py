@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from huleedu.platform.app import Platform
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.db.postgres import PostgresDb
 from huleedu.platform.db.sqlite import SqliteDb
 from huleedu.platform.errors import Usage
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from huleedu.platform.backplane.redis import RedisClient
     from huleedu.platform.blobs import Blobs
     from huleedu.platform.blobs.s3 import S3Blobs
-    from huleedu.platform.clock import Clock
     from huleedu.platform.db import Db
     from huleedu.platform.log import Log
     from huleedu.platform.settings import Settings
@@ -68,7 +67,7 @@ def locked(data_dir: Path) -> Iterator[None]:
 
 def wire(settings: Settings, clock: Clock | None = None) -> Platform:
     """Return the platform as the settings say, with nothing started."""
-    clock = clock or SystemClock()
+    clock = clock or Clock()
     _require_pair(settings)
     url = settings.database_url.get_secret_value()
     db = PostgresDb(url, clock) if url else SqliteDb(settings.data_dir / DATABASE, clock)

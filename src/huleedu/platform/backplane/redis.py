@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 from huleedu.platform.backplane.memory import MemoryBackplane
-from huleedu.platform.clock import SystemClock
+from huleedu.platform.clock import Clock
 from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.tasks import Tasks
 
@@ -66,7 +66,7 @@ class RedisClient(MemoryBackplane):
         self._redis = Redis(connection_pool=self._pool)
         shared: Any = self._pool  # which the storage passes on, whatever its annotation says
         self.counters = RedisStorage(redis_url, wrap_exceptions=True, implementation="redispy", connection_pool=shared)
-        self._tasks = Tasks(SystemClock())
+        self._tasks = Tasks(Clock())
         self._in_force: dict[str, asyncio.Event] = {}
         self._connection: AbstractConnection | None = None
         self._unanswered: deque[asyncio.Event] = deque()
