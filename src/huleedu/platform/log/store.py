@@ -93,6 +93,8 @@ class Settled(FunctionElement[bool]):
     With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
     key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key. So
     what is settled may still come after something of the same key that is not.
+
+    A row that can be seen has an id that this server has given, unless it was restored from the copy of another.
     """
 
     inherit_cache = True
@@ -105,7 +107,8 @@ def _always(*_: object, **_how: object) -> str:
 
 @compiles(Settled, "postgresql")
 def _below_horizon(*_: object, **_how: object) -> str:
-    return "outbox.xid < pg_snapshot_xmin(pg_current_snapshot())"
+    now = "pg_current_snapshot()"
+    return f"(outbox.xid < pg_snapshot_xmin({now}) OR outbox.xid >= pg_snapshot_xmax({now}))"
 
 
 class Fenced(Exception):
