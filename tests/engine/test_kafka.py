@@ -1,6 +1,7 @@
 """What only a log on a real broker can get wrong."""
 
 import asyncio
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -22,12 +23,12 @@ from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.installation import prepare
-from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_relay, store
+from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_lag, kafka_relay, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, LARGEST_BYTES, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.settings import Settings
 from huleedu.platform.tasks import Tasks
-from tests.engine.kafka import altered, everything, messages, relaying, topics_at
+from tests.engine.kafka import altered, delete_topics, everything, messages, relaying, topics_at
 from tests.given import opened
 from tests.servers import ENGINE, Servers
 from tests.service.world import (
@@ -197,7 +198,7 @@ async def test_who_takes_a_partition_too_late_does_not_keep_its_owner_from_going
         await say_round(world, 0)
         await happened(world, 1)
         held = await world.db.read(lambda tx: tx.all(select(store.position)))
-        await world.db.write(lambda tx: [store.take(tx, GROUP, row.topic, row.part) for row in held])
+        await world.db.write(lambda tx: [store.take(tx, GROUP, row.topic, row.part, row.log) for row in held])
         for numbered in (1, 2):
             await say_round(world, numbered)
         await happened(world, 3)
@@ -475,6 +476,44 @@ async def test_a_position_that_the_log_has_not_stops_the_group_and_is_told(world
         async with log.consume(GROUP, [TOPIC]) as consumer:
             with pytest.raises(Unavailable):
                 await consumer.fetch()
+
+
+@pytest.mark.parametrize("more", [1, 9])
+async def test_in_another_log_a_group_begins_at_the_beginning(
+    world: World, url: str, servers: Servers, more: int
+) -> None:
+    async def handle(rounds: range) -> None:
+        async with relaying(log_of(world)):
+            for numbered in rounds:
+                await say_round(world, numbered)
+            async with member(world):
+                await happened(world, rounds.stop)
+
+    await handle(range(5))
+    await delete_topics(url)
+    await asyncio.to_thread(create_topics, url)
+    await handle(range(5, 5 + more))
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"]) as elsewhere:
+        world.live = replace(world.live, log=KafkaLog(world.db, elsewhere))
+        await handle(range(5 + more, 5 + 3 * more))
+
+
+async def test_a_broker_that_does_not_say_which_topics_it_has_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_lag, "WHICH_SECONDS", 0.1)
+    log = log_of(world)
+    async with relaying(log):
+        await world.say(event(LANES[0], 1))
+        with monkeypatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as deaf:
+            address = f"127.0.0.1:{deaf.getsockname()[1]}"
+            patch.setattr(log._ends, "_client", AdminClient({"bootstrap.servers": address}))
+            async with log.consume(GROUP, [TOPIC]) as consumer:
+                with pytest.raises(Unavailable, match="does not say which topics"):
+                    await consumer.fetch()
+        monkeypatch.setattr(kafka_lag, "WHICH_SECONDS", 30.0)
+        async with log.consume(GROUP, [TOPIC]) as consumer:
+            assert len(await consumer.fetch()) == 1
 
 
 async def test_the_broker_is_told_how_far_a_group_is(world: World, url: str) -> None:

@@ -1,7 +1,8 @@
-"""How far groups are behind on Apache Kafka: the broker's ends beside the positions that the database has."""
+"""What Apache Kafka is asked of its topics: which they are, and how far groups are behind the ends of them."""
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -17,7 +18,7 @@ from huleedu.platform.errors import Unavailable
 from huleedu.platform.log import Backlog, store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from huleedu.platform.log.kafka import Cluster
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 0.6
 """What the broker may take for each of two answers, and before them to be found by a new client."""
+WHICH_SECONDS = 5.0
 LOOK: dict[str, Any] = {
     "group.id": "huleedu-lag",  # it joins none, but must name one
     "enable.auto.commit": False,
@@ -36,14 +38,20 @@ log = structlog.get_logger()
 
 
 class Ends:
-    """Asks a broker where its partitions end."""
+    """Asks a broker which topics it has, and where their partitions end."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
+        self._one = threading.Lock()
+
+    @property
+    def _admin(self) -> AdminClient:
+        with self._one:  # who asked by a client that another thread's replaces gets no answer
+            return self._client
 
     @cached_property
-    def _admin(self) -> AdminClient:
-        admin = AdminClient(self._cluster.config, logger=log)
+    def _client(self) -> AdminClient:
+        admin = AdminClient(self.cluster.config, logger=log)
         with suppress(KafkaException):  # whoever asks next is told that the broker does not answer
             admin.list_topics(timeout=ANSWER_SECONDS)  # else one in seven new clients first asks in vain, for a second
         return admin
@@ -54,6 +62,19 @@ class Ends:
             self._admin.list_topics(timeout=ANSWER_SECONDS)
         except KafkaException as error:
             raise Unavailable("Kafka does not answer.") from error
+
+    def which(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the ids of these topics: one that was deleted and made again has another.
+
+        Raises:
+            Unavailable: if the broker does not say, or has not all of them.
+        """
+        names = TopicCollection([f"{self.cluster.prefix}{topic}" for topic in topics])
+        told = self._admin.describe_topics(names, request_timeout=WHICH_SECONDS)
+        try:
+            return {topic: str(told[f"{self.cluster.prefix}{topic}"].result().topic_id) for topic in topics}
+        except KafkaException as error:
+            raise Unavailable(f"Kafka does not say which topics it has: {error.args[0].str()}.") from error
 
     def behind(self, starts: Mapping[Place, int]) -> dict[str, Backlog]:
         """Return by topic what comes after these places, and since when; it waits for the broker, but not for long."""
@@ -77,7 +98,7 @@ class Ends:
         found: dict[Place, datetime] = {}
         if not starts:
             return found
-        reader = Consumer(self._cluster.config | LOOK, logger=log)
+        reader = Consumer(self.cluster.config | LOOK, logger=log)
         try:
             reader.assign([self._at(place, start) for place, start in starts.items()])
             until = time.monotonic() + ANSWER_SECONDS
@@ -92,7 +113,7 @@ class Ends:
         return found
 
     def _at(self, place: Place, start: int = 0) -> TopicPartition:
-        return TopicPartition(f"{self._cluster.prefix}{place[0]}", place[1], start)
+        return TopicPartition(f"{self.cluster.prefix}{place[0]}", place[1], start)
 
     def _place(self, topic: str, partition: int) -> Place:
-        return topic.removeprefix(self._cluster.prefix), partition
+        return topic.removeprefix(self.cluster.prefix), partition
