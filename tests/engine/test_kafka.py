@@ -447,6 +447,20 @@ async def test_since_when_a_group_is_behind_is_told_of_every_topic(world: World)
     assert all(lag[topic].since for topic in topics)
 
 
+async def test_what_was_forgotten_before_a_group_began_is_not_what_it_is_behind(world: World, url: str) -> None:
+    for numbered in range(5):
+        await say_round(world, numbered)
+    await all_sent(world)
+    cluster = Cluster.of(url)
+    admin = AdminClient(cluster.config)
+    last = {message.partition(): message.offset() for message in await asyncio.to_thread(raw, url)}
+    left = [TopicPartition(f"{cluster.prefix}{TOPIC}", *place) for place in last.items()]
+    for told in admin.delete_records(left).values():
+        await asyncio.to_thread(told.result)
+    lag = await log_of(world).lag("new", [TOPIC])
+    assert lag[TOPIC].size == len(left)
+
+
 async def test_any_client_can_tell_from_the_headers_what_a_record_is(world: World, url: str) -> None:
     trace = f"00-{1:032x}-{2:016x}-01"
     async with relaying(log_of(world)), log_of(world).consume("g", [TOPIC]) as consumer:

@@ -18,7 +18,8 @@ from huleedu.platform.errors import Unavailable
 from huleedu.platform.log import Backlog, store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+    from concurrent.futures import Future
 
     from huleedu.platform.log.kafka import Cluster
 
@@ -78,12 +79,12 @@ class Ends:
 
     def behind(self, starts: Mapping[Place, int]) -> dict[str, Backlog]:
         """Return by topic what comes after these places, and since when; it waits for the broker, but not for long."""
-        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library's
-        asked = {self._at(place): latest for place in starts}
-        told = self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
-        ends = {self._place(at.topic, at.partition): end.result().offset for at, end in told.items()}
-        if min(ends.values()) < 0:  # how the library tells that the broker has not answered
+        new = [place for place, start in starts.items() if not start]
+        asked = self._ask(starts, OffsetSpec.latest()), self._ask(new, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the library's
+        ends, begins = ({self._place(at.topic, at.partition): it.result().offset for at, it in told} for told in asked)
+        if min([*ends.values(), *begins.values()]) < 0:  # how the library tells that the broker has not answered
             raise Unavailable("Kafka does not say where its partitions end.")
+        starts = {**starts, **begins}
         counts = {place: max(0, ends[place] - start) for place, start in starts.items()}
         oldest = self._oldest({place: start for place, start in starts.items() if counts[place]})
         found: dict[str, Backlog] = {}
@@ -92,6 +93,10 @@ class Ends:
             since = min((at for place, at in oldest.items() if place[0] == topic), default=None)
             found[topic] = Backlog(min(store.MOST, size), since)
         return found
+
+    def _ask(self, places: Iterable[Place], spec: OffsetSpec) -> Iterable[tuple[TopicPartition, Future[Any]]]:
+        asked = {self._at(place): spec for place in places}
+        return self._admin.list_offsets(asked, request_timeout=ANSWER_SECONDS).items() if asked else ()
 
     def _oldest(self, starts: Mapping[Place, int]) -> dict[Place, datetime]:
         """Return when the record at each place was brought there, of those that come in time."""
