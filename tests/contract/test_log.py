@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from sqlalchemy import update
 
 from huleedu.contracts.batch import BatchErasureReportedV1, BatchPipelineCompletedV1, BatchStateChangedV1
 from huleedu.contracts.envelope import Event
@@ -118,6 +119,17 @@ async def test_who_rewinds_goes_on_from_its_positions_under_new_fences(log: Log,
         await commit(db, "g", new)
         await say(db, event(LANES[0], 10))
         assert lanes(await read(consumer, 1)) == {(HEARD[0], "x"): [10]}
+
+
+async def test_a_position_of_another_log_is_where_nothing_begins(log: Log, db: Db) -> None:
+    await say(db, *events(LANES[0], range(10)))
+    async with log.consume("g", HEARD) as consumer:
+        await commit(db, "g", (await read(consumer, 10))[:4])
+    await db.write(lambda tx: tx.execute(update(store.position).values(log="another")))
+    async with log.consume("g", HEARD) as consumer:
+        await commit(db, "g", (await read(consumer, 10))[:7])
+        await consumer.rewind()
+        assert lanes(await read(consumer, 3)) == {(HEARD[0], "x"): [7, 8, 9]}
 
 
 async def test_a_commit_wakes_the_waiting_and_a_rollback_does_not(log: Log, db: Db) -> None:

@@ -326,13 +326,15 @@ async def test_no_connection_is_left_when_it_is_closed(url: str, clock: Clock) -
     await connection.close()
 
 
+def say(key: str) -> Callable[[Tx], None]:
+    return lambda tx: store.append(tx, [BatchErasureReportedV1(batch_id=key, service="files")], event_id=new_id())
+
+
+def said(tx: ReadTx) -> list[str]:
+    return [row.key for row in store.waiting(tx, 10)]
+
+
 async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_before(db: Db) -> None:
-    def said(tx: ReadTx) -> list[str]:
-        return [row.key for row in store.waiting(tx, 10)]
-
-    def say(key: str) -> Callable[[Tx], None]:
-        return lambda tx: store.append(tx, [BatchErasureReportedV1(batch_id=key, service="files")], event_id=new_id())
-
     over = asyncio.Event()
     running = await held(db, say("slow"), over)
     await db.write(say("quick"))
@@ -342,6 +344,20 @@ async def test_a_relay_reads_nothing_that_something_earlier_may_still_come_befor
     while not await db.read(said):
         pass
     assert await db.read(said) == ["slow", "quick"]
+
+
+async def test_a_relay_reads_what_was_restored_from_another_servers_copy_and_what_is_behind_it(db: Db) -> None:
+    over = asyncio.Event()
+    for key in ("first", "restored", "second"):
+        await db.write(say(key))
+    restored = text("UPDATE outbox SET xid = '9000000000000000000' WHERE key = 'restored'")
+    await db.write(lambda tx: tx.execute(restored))
+    running = await held(db, say("slow"), over)
+    await db.write(say("quick"))
+    early = await db.read(said)
+    over.set()
+    await running
+    assert early == ["first", "restored", "second"]
 
 
 async def test_of_a_key_a_relay_reads_first_what_was_said_first_though_its_transaction_began_later(db: Db) -> None:

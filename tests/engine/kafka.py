@@ -27,14 +27,21 @@ async def topics_at(url: str, topics: Collection[str] = tuple(TOPICS.values())) 
     try:
         yield mine
     finally:
-        cluster = Cluster.of(mine)
-        admin = AdminClient(cluster.config)
-        for deleted in admin.delete_topics([f"{cluster.prefix}{topic}" for topic in TOPICS.values()]).values():
-            try:
-                await asyncio.to_thread(deleted.result)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # not all of them were made
-                    raise
+        await delete_topics(mine)
+
+
+async def delete_topics(url: str) -> None:
+    """Delete the topics, and wait until the broker names none of them."""
+    cluster = Cluster.of(url)
+    admin, names = AdminClient(cluster.config), {f"{cluster.prefix}{topic}" for topic in TOPICS.values()}
+    for deleted in admin.delete_topics(list(names)).values():
+        try:
+            await asyncio.to_thread(deleted.result)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # not all of them were made
+                raise
+    while names & (await asyncio.to_thread(admin.list_topics, timeout=10)).topics.keys():
+        """It names them for a moment more."""
 
 
 @asynccontextmanager

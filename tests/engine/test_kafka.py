@@ -1,6 +1,7 @@
 """What only a log on a real broker can get wrong."""
 
 import asyncio
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -23,12 +24,12 @@ from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.installation import prepare
-from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_relay, store
+from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_lag, kafka_relay, store
 from huleedu.platform.log.kafka import BACKLOG, FETCH, LARGEST_BYTES, Cluster, KafkaConsumer, KafkaLog, create_topics
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.settings import Settings
 from huleedu.platform.tasks import Tasks
-from tests.engine.kafka import altered, everything, messages, relaying, topics_at
+from tests.engine.kafka import altered, delete_topics, everything, messages, relaying, topics_at
 from tests.given import opened
 from tests.servers import ENGINE, Servers
 from tests.service.world import (
@@ -198,7 +199,7 @@ async def test_who_takes_a_partition_too_late_does_not_keep_its_owner_from_going
         await say_round(world, 0)
         await happened(world, 1)
         held = await world.db.read(lambda tx: tx.all(select(store.position)))
-        await world.db.write(lambda tx: [store.take(tx, GROUP, row.topic, row.part) for row in held])
+        await world.db.write(lambda tx: [store.take(tx, GROUP, row.topic, row.part, row.log) for row in held])
         for numbered in (1, 2):
             await say_round(world, numbered)
         await happened(world, 3)
@@ -485,6 +486,20 @@ async def test_since_when_a_group_is_behind_is_told_of_every_topic(world: World)
     assert all(lag[topic].since for topic in topics)
 
 
+async def test_what_was_forgotten_before_a_group_began_is_not_what_it_is_behind(world: World, url: str) -> None:
+    for numbered in range(5):
+        await say_round(world, numbered)
+    await all_sent(world)
+    cluster = Cluster.of(url)
+    admin = AdminClient(cluster.config)
+    last = {message.partition(): message.offset() for message in await asyncio.to_thread(raw, url)}
+    left = [TopicPartition(f"{cluster.prefix}{TOPIC}", *place) for place in last.items()]
+    for told in admin.delete_records(left).values():
+        await asyncio.to_thread(told.result)
+    lag = await log_of(world).lag("new", [TOPIC])
+    assert lag[TOPIC].size == len(left)
+
+
 async def test_any_client_can_tell_from_the_headers_what_a_record_is(world: World, url: str) -> None:
     trace = f"00-{1:032x}-{2:016x}-01"
     async with relaying(log_of(world)), log_of(world).consume("g", [TOPIC]) as consumer:
@@ -514,6 +529,44 @@ async def test_a_position_that_the_log_has_not_stops_the_group_and_is_told(world
         async with log.consume(GROUP, [TOPIC]) as consumer:
             with pytest.raises(Unavailable):
                 await consumer.fetch()
+
+
+@pytest.mark.parametrize("more", [1, 9])
+async def test_in_another_log_a_group_begins_at_the_beginning(
+    world: World, url: str, servers: Servers, more: int
+) -> None:
+    async def handle(rounds: range) -> None:
+        async with relaying(log_of(world)):
+            for numbered in rounds:
+                await say_round(world, numbered)
+            async with member(world):
+                await happened(world, rounds.stop)
+
+    await handle(range(5))
+    await delete_topics(url)
+    await asyncio.to_thread(create_topics, url)
+    await handle(range(5, 5 + more))
+    async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"]) as elsewhere:
+        world.live = replace(world.live, log=KafkaLog(world.db, elsewhere))
+        await handle(range(5 + more, 5 + 3 * more))
+
+
+async def test_a_broker_that_does_not_say_which_topics_it_has_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_lag, "WHICH_SECONDS", 0.1)
+    log = log_of(world)
+    async with relaying(log):
+        await world.say(event(LANES[0], 1))
+        with monkeypatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as deaf:
+            address = f"127.0.0.1:{deaf.getsockname()[1]}"
+            patch.setattr(log._ends, "_client", AdminClient({"bootstrap.servers": address}))
+            async with log.consume(GROUP, [TOPIC]) as consumer:
+                with pytest.raises(Unavailable, match="does not say which topics"):
+                    await consumer.fetch()
+        monkeypatch.setattr(kafka_lag, "WHICH_SECONDS", 30.0)
+        async with log.consume(GROUP, [TOPIC]) as consumer:
+            assert len(await consumer.fetch()) == 1
 
 
 async def test_the_broker_is_told_how_far_a_group_is(world: World, url: str) -> None:

@@ -26,7 +26,7 @@ from huleedu.platform.db import Tx
 from huleedu.platform.errors import Unavailable
 from huleedu.platform.log import Backlog, Record, parking, store
 from huleedu.platform.log.delivery import Delivery
-from huleedu.platform.log.embedded import EmbeddedLog
+from huleedu.platform.log.embedded import LOG, EmbeddedLog
 from huleedu.platform.log.kafka import KafkaLog
 from tests.given import RestlessClock
 from tests.seeing import Samples, samples, value
@@ -73,7 +73,7 @@ async def test_what_a_group_has_not_handled_grows_old_and_what_is_in_the_view_to
     platform: Platform, clock: RestlessClock
 ) -> None:
     def say(tx: Tx) -> None:
-        store.take(tx, VIEWS, TOPIC, 0)
+        store.take(tx, VIEWS, TOPIC, 0, LOG)
         row = {"topic": TOPIC, "key": "batch", "envelope": "{}", "at": tx.now}
         tx.put(insert(store.outbox), [row] * 3)
         said = f"{int((tx.now.timestamp() - 30) * 1000):012x}70008000000000000000"

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, update
 
 from huleedu.contracts.batch import BatchErasureReportedV1
 from huleedu.contracts.envelope import Event, EventEnvelope
 from huleedu.contracts.messages import TOPICS
+from huleedu.platform.app import Platform
 from huleedu.platform.db import Tx
 from huleedu.platform.log import runner, store
+from huleedu.platform.log.embedded import LOG
 from huleedu.platform.log.runner import Runner
 from tests.given import DATABASES, RestlessClock
 from tests.service.laws import LAWS, Law
@@ -237,10 +240,29 @@ async def test_a_runner_whose_partitions_were_taken_takes_them_again_and_goes_on
                 await world.say(event((CHANGED, X), numbered))
                 while await world.effects((CHANGED, X)) != list(range(numbered + 1)):
                     await watch.take()
-                await world.db.write(lambda tx: store.take(tx, GROUP, TOPICS[CHANGED], 0))
+                await world.db.write(lambda tx: store.take(tx, GROUP, TOPICS[CHANGED], 0, LOG))
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.parametrize(("noted", "next_to_read"), [("here", 7), (None, 7), ("elsewhere", 0)])
+async def test_a_position_counts_in_its_own_log_only(platform: Platform, noted: str | None, next_to_read: int) -> None:
+    def taken(tx: Tx) -> list[tuple[int, int]]:
+        first = [store.take(tx, group, "topic", part, "here") for group, part in (("g", 0), ("g", 1), ("h", 0))]
+        tx.execute(update(store.position).values(position=7))
+        one = (store.position.c.grp == "g") & (store.position.c.part == 0)
+        tx.execute(update(store.position).where(one).values(log=noted))
+        return [*first, *(store.take(tx, "g", "topic", part, "here") for part in (0, 0, 1))]
+
+    taken_first = [(1, 0)] * 3
+    assert await platform.db.write(taken) == [*taken_first, (2, next_to_read), (3, next_to_read), (2, 7)]
+    found = await platform.db.read(lambda tx: tx.all(select(store.position)))
+    assert {(row.grp, row.part, row.position, row.log) for row in found} == {
+        ("g", 0, next_to_read, "here"),
+        ("g", 1, 7, "here"),
+        ("h", 0, 7, "here"),
+    }
 
 
 @pytest.mark.parametrize("hangs", [False, True])

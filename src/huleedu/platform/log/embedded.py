@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FETCH = 2_000
 PARTITION = 0
+LOG = "outbox"
+"""Of which log its positions are."""
 
 
 class EmbeddedLog:
@@ -67,7 +69,7 @@ class EmbeddedConsumer:
         """Take all topics, under new fences."""
 
         def take_all(tx: Tx) -> dict[str, tuple[int, int]]:
-            return {topic: store.take(tx, self._group, topic, PARTITION) for topic in self._topics}
+            return {topic: store.take(tx, self._group, topic, PARTITION, LOG) for topic in self._topics}
 
         leases = await self._db.write(take_all)
         self._fences = {topic: fence for topic, (fence, _) in leases.items()}

@@ -255,7 +255,7 @@ class KafkaLog:
     @asynccontextmanager
     async def consume(self, group: str, topics: Collection[str]) -> AsyncIterator[KafkaConsumer]:
         """Be one of the group's consumers; which partitions are this one's may change all the time."""
-        consumer = KafkaConsumer(self._db, self._cluster, group, topics)
+        consumer = KafkaConsumer(self._db, self._ends, group, topics)
         try:
             yield consumer
         finally:
@@ -293,8 +293,9 @@ class KafkaLog:
 class KafkaConsumer:
     """One member of a group. The thread reads and tags; all that is handed out passes the fences on the event loop."""
 
-    def __init__(self, db: Db, cluster: Cluster, group: str, topics: Iterable[str]) -> None:
-        self._db, self._cluster, self._group, self._topics = db, cluster, group, topics
+    def __init__(self, db: Db, ends: Ends, group: str, topics: Iterable[str]) -> None:
+        self._db, self._ends, self._group, self._topics = db, ends, group, topics
+        self._cluster = ends.cluster
         self._loop = asyncio.get_running_loop()
         # On the event loop.
         self._fences: dict[Place, int] = {}
@@ -356,9 +357,9 @@ class KafkaConsumer:
         self._failure = failure
         self._awake.set()
 
-    async def _lease(self, places: Sequence[Place]) -> dict[Place, tuple[int, int]]:
+    async def _lease(self, places: Mapping[Place, str]) -> dict[Place, tuple[int, int]]:
         def take_all(tx: Tx) -> dict[Place, tuple[int, int]]:
-            return {place: store.take(tx, self._group, *place) for place in sorted(places)}
+            return {place: store.take(tx, self._group, *place, which) for place, which in sorted(places.items())}
 
         leases = await self._db.write(take_all)
         self._fences |= {place: fence for place, (fence, _) in leases.items()}
@@ -446,7 +447,9 @@ class KafkaConsumer:
 
     def _take(self, places: Sequence[Place]) -> list[TopicPartition]:
         """Raise the fences of these partitions; return where to read on: without a position, from the beginning."""
-        leases = asyncio.run_coroutine_threadsafe(self._lease(places), self._loop).result()
+        which = self._ends.which({topic for topic, _ in places})
+        logs = {place: which[place[0]] for place in places}
+        leases = asyncio.run_coroutine_threadsafe(self._lease(logs), self._loop).result()
         self._mine |= {place: fence for place, (fence, _) in leases.items()}
         return [
             TopicPartition(f"{self._cluster.prefix}{topic}", partition, position or OFFSET_BEGINNING)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     delete,
     func,
     select,
@@ -60,6 +61,7 @@ position = Table(
     Column("part", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("position", Big, nullable=False),
+    Column("log", Text),
     PrimaryKeyConstraint("grp", "topic", "part"),
 )
 inbox = Table(
@@ -93,6 +95,8 @@ class Settled(FunctionElement[bool]):
     With several writers a sequence is not commit order. Whoever says something about a key holds that key, so of one
     key the order of `pos` is that of the commits; that of the transactions' ids is not, for one may wait for a key. So
     what is settled may still come after something of the same key that is not.
+
+    A row that can be seen has an id that this server has given, unless it was restored from the copy of another.
     """
 
     inherit_cache = True
@@ -105,7 +109,8 @@ def _always(*_: object, **_how: object) -> str:
 
 @compiles(Settled, "postgresql")
 def _below_horizon(*_: object, **_how: object) -> str:
-    return "outbox.xid < pg_snapshot_xmin(pg_current_snapshot())"
+    now = "pg_current_snapshot()"
+    return f"(outbox.xid < pg_snapshot_xmin({now}) OR outbox.xid >= pg_snapshot_xmax({now}))"
 
 
 class Fenced(Exception):
@@ -202,16 +207,17 @@ def relayed(tx: Tx, positions: Sequence[int]) -> None:
     tx.execute(delete(outbox).where(outbox.c.pos.in_(positions)))
 
 
-def take(tx: Tx, group: str, topic: str, part: int) -> tuple[int, int]:
-    """Assign a partition: raise its fence, so that whoever had it can commit no more. (fence, next to read)."""
-    statement = insert(position).values(grp=group, topic=topic, part=part, fence=1, position=0)
-    row = tx.first(
-        statement.on_conflict_do_update(
-            index_elements=["grp", "topic", "part"], set_={"fence": position.c.fence + 1}
-        ).returning(position.c.fence, position.c.position)
-    )
-    if row is None:  # pragma: no cover -- an upsert always returns its row
-        raise LookupError(group)
+def take(tx: Tx, group: str, topic: str, part: int, log: str) -> tuple[int, int]:
+    """Assign a partition: raise its fence, so that whoever had it can commit no more. (fence, next to read).
+
+    A position counts in one log and means nothing in another: there the group begins at the beginning, and its inbox
+    knows what it has handled. One that does not say of which log it is, from before that was noted, is of this one.
+    """
+    statement = insert(position).values(grp=group, topic=topic, part=part, fence=1, position=0, log=log)
+    here = func.coalesce(position.c.log, log) == log
+    taken = {"fence": position.c.fence + 1, "position": case((here, position.c.position), else_=0), "log": log}
+    upsert = statement.on_conflict_do_update(index_elements=["grp", "topic", "part"], set_=taken)
+    (row,) = tx.all(upsert.returning(position.c.fence, position.c.position))
     return row.fence, row.position
 
 
