@@ -28,7 +28,7 @@ from huleedu.platform.app import Platform, running, spare_collector
 from huleedu.platform.db import Tx
 from huleedu.platform.installation import opened
 from huleedu.platform.log import store
-from huleedu.platform.log.kafka import Cluster
+from huleedu.platform.log.kafka_topics import Cluster
 from huleedu.platform.service import Notice
 from huleedu.platform.settings import Settings
 from tests.engine.apart import KEYS as SERVICE_KEYS

@@ -27,7 +27,7 @@ from huleedu.orchestrator import store as orchestrator
 from huleedu.platform.errors import Retry
 from huleedu.platform.installation import opened
 from huleedu.platform.log import store as log_store
-from huleedu.platform.log.kafka import Cluster
+from huleedu.platform.log.kafka_topics import Cluster
 from huleedu.platform.settings import Settings
 from huleedu.services import ROSTER, build_all
 from scripts.servers import free_ports

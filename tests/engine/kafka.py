@@ -14,7 +14,8 @@ from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.platform.clock import Clock
 from huleedu.platform.db import Db
 from huleedu.platform.log import Log
-from huleedu.platform.log.kafka import Cluster, KafkaLog, create_topics
+from huleedu.platform.log.kafka import KafkaLog
+from huleedu.platform.log.kafka_topics import Cluster, create_topics
 from huleedu.platform.tasks import Tasks
 
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from huleedu.platform.log.kafka import Cluster
+from huleedu.platform.log.kafka_topics import Cluster
 from tests.servers import Servers
 
 

@@ -21,7 +21,7 @@ from huleedu.contracts.messages import MESSAGES
 from huleedu.platform import migrate
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.installation import prepare
-from huleedu.platform.log.kafka import Cluster, create_topics
+from huleedu.platform.log.kafka_topics import Cluster, create_topics
 from huleedu.platform.settings import Settings
 from tests.engine.kafka import altered
 from tests.engine.rights import MINIMUM, Right, allow, denied, guests

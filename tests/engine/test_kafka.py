@@ -24,8 +24,9 @@ from huleedu.platform.context import bound
 from huleedu.platform.db import Db
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.installation import prepare
-from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_lag, kafka_relay, store
-from huleedu.platform.log.kafka import BACKLOG, FETCH, LARGEST_BYTES, Cluster, KafkaConsumer, KafkaLog, create_topics
+from huleedu.platform.log import Backlog, Consumer, Record, kafka, kafka_lag, kafka_relay, kafka_topics, store
+from huleedu.platform.log.kafka import BACKLOG, FETCH, KafkaConsumer, KafkaLog
+from huleedu.platform.log.kafka_topics import LARGEST_BYTES, Cluster, create_topics
 from huleedu.platform.log.runner import Runner
 from huleedu.platform.settings import Settings
 from huleedu.platform.tasks import Tasks
@@ -284,7 +285,7 @@ async def narrow(
     servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[World, str]]:
     """A world in whose first topic the broker takes no batch of records that is larger than asked for."""
-    monkeypatch.setitem(kafka.SETTINGS, "max.message.bytes", str(request.param))
+    monkeypatch.setitem(kafka_topics.SETTINGS, "max.message.bytes", str(request.param))
     async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], [TOPIC]) as url, world_on(tmp_path, url) as world:
         monkeypatch.undo()
         await asyncio.to_thread(create_topics, url)
@@ -364,7 +365,7 @@ async def test_a_topic_that_is_missing_and_cannot_be_made_keeps_back_no_other(
     there = [TOPICS[kind] for kind in KINDS if TOPICS[kind] != TOPIC]
     async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"], there) as url, world_on(tmp_path, url) as world:
         await say_round(world, 0, MIXED)
-        monkeypatch.setitem(kafka.SETTINGS, "retention.ms", "for ever")
+        monkeypatch.setitem(kafka_topics.SETTINGS, "retention.ms", "for ever")
         with pytest.raises(Unavailable, match="of 8 keys"), capture_logs() as lines:
             await log_of(world).tend(Clock())
         assert "retention.ms" in next(line["cause"] for line in lines if line["event"] == "log.topics")
@@ -627,7 +628,7 @@ async def test_a_broker_that_asks_who_it_is_is_told(
             await say_round(world, 0)
             await happened(world, 1)
         wrong = secured.replace("huleedu:", "huleedu:not-")
-        monkeypatch.setattr(kafka, "ADMIN_SECONDS", 2)
+        monkeypatch.setattr(kafka_topics, "ADMIN_SECONDS", 2)
         with pytest.raises(Usage, match="Invalid username or password") as refused:
             await asyncio.to_thread(create_topics, wrong)
         assert not isinstance(refused.value, NotYet)  # nobody waits for that

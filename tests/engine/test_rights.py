@@ -13,7 +13,7 @@ from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.platform.clock import Clock
 from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.log import Backlog
-from huleedu.platform.log.kafka import Cluster, create_topics, examine_topics
+from huleedu.platform.log.kafka_topics import Cluster, create_topics, examine_topics
 from tests.engine.kafka import relaying, topics_at
 from tests.engine.rights import MINIMUM, Right, allow, denied, guests
 from tests.engine.test_kafka import MIXED, TOPIC, all_sent, happened, left, log_of, member, say_round, world_on

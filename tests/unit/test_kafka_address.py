@@ -6,9 +6,9 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from huleedu.platform.errors import NotYet, Usage
-from huleedu.platform.log import kafka
-from huleedu.platform.log.kafka import COMMON, Cluster, create_topics
+from huleedu.platform.log import kafka_topics
 from huleedu.platform.log.kafka_relay import PRODUCER
+from huleedu.platform.log.kafka_topics import COMMON, Cluster, create_topics
 
 NOBODY = "kafka://127.0.0.1:1"
 
@@ -52,7 +52,7 @@ def test_an_address_that_would_change_what_is_promised_is_refused(url: str) -> N
 
 
 def test_a_broker_that_is_not_there_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "ADMIN_SECONDS", 0.5)
+    monkeypatch.setattr(kafka_topics, "ADMIN_SECONDS", 0.5)
     with pytest.raises(NotYet, match="cannot be reached"):
         create_topics(NOBODY)
 

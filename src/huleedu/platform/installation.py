@@ -93,7 +93,7 @@ async def prepare(settings: Settings) -> list[str]:
     revisions = await prepare_database(settings)
     if url := settings.log_url.get_secret_value():
         with _extra("kafka"):
-            from huleedu.platform.log.kafka import create_topics  # noqa: PLC0415 -- its library is an extra
+            from huleedu.platform.log.kafka_topics import create_topics  # noqa: PLC0415 -- its library is an extra
         await asyncio.to_thread(create_topics, url)
     return revisions
 
@@ -149,7 +149,7 @@ async def examine(settings: Settings, name: str, groups: Iterable[str] = ()) -> 
         return await examine_postgres(url)
     if name == "log_url":
         with _extra("kafka"):
-            from huleedu.platform.log.kafka import examine_topics  # noqa: PLC0415 -- its library is an extra
+            from huleedu.platform.log.kafka_topics import examine_topics  # noqa: PLC0415 -- its library is an extra
         return await asyncio.to_thread(examine_topics, url, groups)
     if name == "backplane_url":
         return await _redis(url).examine()

@@ -1,4 +1,4 @@
-"""The log on Apache Kafka: its address, its topics, and how it is read. `kafka_relay` brings there what is said.
+"""The log on Apache Kafka, and how it is read. `kafka_topics` has its topics; `kafka_relay` brings there what is said.
 
 A consumer is one thread that owns librdkafka's handle, and a bounded queue between it and the runner. Where a group
 goes on is decided by its positions in the database alone: an assignment takes them, under a new fence, and starts
@@ -10,30 +10,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclOperation
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from huleedu.contracts.messages import KEPT, MESSAGES, TOPICS
+from huleedu.contracts.messages import MESSAGES
 from huleedu.platform.errors import NotYet, Unavailable, Usage
 from huleedu.platform.log import Backlog, Record, store
 from huleedu.platform.log.kafka_lag import Ends
 from huleedu.platform.log.kafka_relay import Relay
+from huleedu.platform.log.kafka_topics import Cluster, create_topics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -53,17 +42,6 @@ HANGS_SECONDS = 1.0
 POLL_SECONDS = 0.1
 HINT_SECONDS = 1.0
 STOP_SECONDS = 1.0
-ADMIN_SECONDS = 10.0
-LARGEST_BYTES = 4 * 2**20
-"""Of one record with its key and headers: more than of any event that can be said (`store.LARGEST_BYTES`)."""
-SETTINGS = {"retention.ms": str(int(KEPT.total_seconds() * 1000)), "max.message.bytes": str(LARGEST_BYTES)}
-"""Of a topic; the rest is as the broker has it."""
-COMMON: dict[str, Any] = {
-    "client.id": "huleedu",
-    "log_level": 4,
-    "message.max.bytes": LARGEST_BYTES,
-    "reconnect.backoff.max.ms": 1_000,  # by default a broker that is back is found after ten seconds
-}
 CONSUMER: dict[str, Any] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
@@ -71,36 +49,6 @@ CONSUMER: dict[str, Any] = {
     "queued.max.messages.kbytes": 8192,
     "fetch.queue.backoff.ms": 10,  # after so much was read ahead; by default it asks for nothing for a second
 }
-GROUPS: dict[str, dict[str, Any]] = {
-    "consumer": {"group.protocol": "consumer"},
-    "classic": {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"},
-}
-"""The new protocol for groups, and the one of brokers before 4.0."""
-STARTING = frozenset(
-    {
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.NOT_CONTROLLER,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.INVALID_REPLICATION_FACTOR,
-    }
-)
-"""What a broker says while it, or another of the cluster, is not there yet."""
-NEEDED = {
-    "topics": (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        (AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE_CONFIGS),
-    ),
-    "groups": (KafkaError.GROUP_AUTHORIZATION_FAILED, (AclOperation.READ,)),
-}
-"""What the broker says to who may not even ask, and the rights that a user needs."""
-UNTOLD = STARTING | {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,  # of a group that reads topics which the user may not describe
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,  # who is the first to ask of any group has the offsets' topic made
-    KafkaError.NOT_COORDINATOR,
-}
-"""Why the broker does not tell what a user may do: each is told by itself, or passes."""
 HOPELESS = frozenset(
     {
         KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 -- librdkafka's own errors are named so
@@ -113,136 +61,6 @@ HOPELESS = frozenset(
 )
 """What reading does not recover from by itself: a position that the log does not have, no topic, no permission."""
 log = structlog.get_logger()
-
-
-class Cluster(NamedTuple):
-    """Where Kafka is, and as whom: `kafka://[user:password@]host:port[,host:port][/prefix][?security.protocol=...]`.
-
-    The prefix goes before the names of topics and groups, so that several installations share a cluster. The query
-    holds librdkafka's own names for security (`security.protocol`, `sasl.*`, `ssl.*`) and `group.protocol`.
-    """
-
-    config: dict[str, Any]
-    groups: dict[str, Any]
-    prefix: str
-
-    @classmethod
-    def of(cls, url: str) -> Cluster:
-        """Read the address."""
-        parts = urlsplit(url)
-        login, _, hosts = parts.netloc.rpartition("@")
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
-        groups = GROUPS.get(given.pop("group.protocol", "consumer"))
-        unknown = [name for name in given if not name.startswith(("security.", "sasl.", "ssl."))]
-        if not hosts or groups is None or unknown:
-            raise Usage("Write the log's address like kafka://user:password@host:9092?security.protocol=SASL_SSL.")
-        config = {**COMMON, "bootstrap.servers": hosts}
-        if login:
-            user, _, password = login.partition(":")
-            config |= {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}
-            config |= {"sasl.username": unquote(user), "sasl.password": unquote(password)}
-        prefix = parts.path.strip("/")
-        return cls(config | given, groups, f"{prefix}." if prefix else "")
-
-
-def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) -> None:
-    """Create those of the topics that are not there. It may run twice, and twice at once."""
-    cluster = Cluster.of(url)
-    admin, there = _reach(cluster)
-    missing = [
-        NewTopic(f"{cluster.prefix}{said.topic}", said.partitions, -1, config=SETTINGS)  # -1: as the broker copies
-        for said in MESSAGES
-        if said.topic in topics and f"{cluster.prefix}{said.topic}" not in there
-    ]
-    making = admin.create_topics(missing, request_timeout=ADMIN_SECONDS) if missing else {}
-    for name, creation in making.items():
-        try:
-            creation.result()
-        except KafkaException as error:
-            fault = error.args[0]
-            if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                why = f"Kafka does not make {name}: {fault.str().rstrip('.')}."
-                raise _kind(fault)(f"{why} Run `huleedu migrate` with a HULEEDU_LOG_URL whose user may.") from error
-
-
-def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
-    """Return whom to ask, and the topics that are there. Raise NotYet, or Usage for what waiting does not mend."""
-    told: list[KafkaError] = []
-    config: dict[str, Any] = cluster.config | {"error_cb": told.append, "log_level": 0}
-    admin = AdminClient(config)
-    try:
-        return admin, admin.list_topics(timeout=ADMIN_SECONDS).topics
-    except KafkaException as error:
-        admin.poll(0)
-        cause = [*told, error.args[0]][0]  # the first is why, the rest is that it was tried again
-        raise _kind(cause)(f"Kafka cannot be reached: {cause.str()}. Mend HULEEDU_LOG_URL, or start it.") from error
-
-
-def _kind(fault: KafkaError) -> type[Usage]:
-    """Return Usage for a broker's last word; the client's own faults pass, and what a broker says while it starts."""
-    last = fault.code() > 0 or fault.code() == KafkaError._AUTHENTICATION  # noqa: SLF001 -- librdkafka's name
-    return Usage if last and fault.code() not in STARTING else NotYet
-
-
-def examine_topics(url: str, groups: Iterable[str]) -> str:
-    """Return what was found, or raise Usage: what is to be mended of the connection, the rights and every topic."""
-    cluster = Cluster.of(url)
-    admin, there = _reach(cluster)
-    names = {f"{cluster.prefix}{said.topic}": said.partitions for said in MESSAGES}
-    try:
-        if denied := _denied(admin, list(names), [f"{cluster.prefix}{group}" for group in groups]):
-            raise Usage(f"Give HULEEDU_LOG_URL's user {'; '.join(denied)}.")
-        if missing := sorted(names.keys() - there.keys()):
-            raise Usage(f"Topics are missing: {', '.join(missing)}. Run `huleedu migrate`.")
-        faults = [
-            f"{name} has {found} partitions and must have {wanted};"
-            " nothing but a new prefix in HULEEDU_LOG_URL mends that"
-            for name, wanted in names.items()
-            if (found := len(there[name].partitions)) != wanted
-        ]
-        faults += _unlike(admin, names)
-    except KafkaException as error:
-        raise Usage(f"Kafka does not tell of its topics and groups: {error.args[0].str()}. Try again.") from error
-    if faults:
-        raise Usage(f"{'; '.join(faults)}.")
-    return f"{len(names)} topics"
-
-
-def _denied(admin: AdminClient, topics: list[str], groups: list[str]) -> list[str]:
-    """Say what this user needs and has not. A topic that it may not describe looks as if it were not there."""
-    asked: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": ADMIN_SECONDS}
-    of_topics = admin.describe_topics(TopicCollection(topics), **asked)
-    of_groups = admin.describe_consumer_groups(groups, **asked)
-    lacking: defaultdict[str, list[str]] = defaultdict(list)
-    for kind, answers in (("topics", of_topics), ("groups", of_groups)):
-        refusal, needed = NEEDED[kind]
-        for name, answer in answers.items():
-            try:
-                allowed = answer.result().authorized_operations
-            except KafkaException as error:
-                if error.args[0].code() in UNTOLD - {refusal}:
-                    continue
-                if error.args[0].code() != refusal:
-                    raise
-                allowed = ()
-            if rights := [right.name for right in needed if right not in allowed]:
-                lacking[f"{', '.join(rights)} on the {kind}"].append(name)
-    return [f"{rights} {', '.join(names)}" for rights, names in lacking.items()]
-
-
-def _unlike(admin: AdminClient, names: Iterable[str]) -> list[str]:
-    """Say which topics are kept otherwise than they must be."""
-    topics = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
-    faults = []
-    for topic, told in admin.describe_configs(topics, request_timeout=ADMIN_SECONDS).items():
-        has = {name: entry.value for name, entry in told.result().items()}
-        if 0 <= int(has["retention.ms"]) < int(SETTINGS["retention.ms"]):
-            faults.append(f"{topic.name} forgets too early: set its retention.ms to {SETTINGS['retention.ms']}")
-        if "compact" in has["cleanup.policy"]:
-            faults.append(f"{topic.name} is compacted and loses records: set its cleanup.policy to delete")
-        if int(has["max.message.bytes"]) < LARGEST_BYTES:
-            faults.append(f"{topic.name} refuses large records: set its max.message.bytes to {LARGEST_BYTES}")
-    return faults
 
 
 class KafkaLog:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from concurrent.futures import Future
 
-    from huleedu.platform.log.kafka import Cluster
+    from huleedu.platform.log.kafka_topics import Cluster
 
     Place = tuple[str, int]
 

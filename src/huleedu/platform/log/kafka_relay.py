@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from huleedu.platform.db import Db
-    from huleedu.platform.log.kafka import Cluster
+    from huleedu.platform.log.kafka_topics import Cluster
 
 FETCH = 2_000
 FLUSH_SECONDS = 0.1
