@@ -20,6 +20,7 @@ from huleedu.cli.doctor import diagnose
 from huleedu.contracts.messages import MESSAGES
 from huleedu.platform import migrate
 from huleedu.platform.blobs.s3 import S3Blobs
+from huleedu.platform.http import Unready, problem_response
 from huleedu.platform.installation import prepare
 from huleedu.platform.log.kafka_topics import Cluster, create_topics
 from huleedu.platform.settings import Settings
@@ -263,8 +264,10 @@ async def test_a_transaction_of_which_this_role_is_told_little(engine: Engine, m
     await least_rights(engine)
     monkeypatch.setattr(migrate, "LEFT_OPEN_SECONDS", 0.0)
     async with left_open(url) as pid:
-        assert await wrong(engine) == {}
-        await execute(url, "INSERT INTO outbox (topic, key, envelope, at) VALUES ('t', 'k', '', now())")
+        row = "INSERT INTO outbox (topic, key, envelope, at, xid) VALUES ('t', 'k', '', now(), {})"
+        await execute(url, row.format("'999999999999'"))
+        assert await wrong(engine) == {}, "what was restored from another server waits for nobody"
+        await execute(url, row.format("DEFAULT"))
         told = (await wrong(engine))["PostgreSQL"]
     assert "is open for too long: of huleedu in the database postgres, application 'x'" in told
     assert f"SELECT pg_terminate_backend({pid})." in told
@@ -329,6 +332,13 @@ async def test_a_service_that_is_away(engine: Engine) -> None:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         told = await wrong(engine | APART | {"peers": f"files={url}"})
     assert told == {"files": f"The service does not answer at {url}: start it there, or mend HULEEDU_PEERS."}
+
+
+async def test_a_service_that_waits_at_its_start(engine: Engine) -> None:
+    answer = bytes(problem_response(Unready("Not ready yet.")).body).decode()
+    async with answering("503 Service Unavailable", answer) as url:
+        told = await wrong(engine | APART | {"peers": f"files={url}"})
+    assert told == {"files": f"The service at {url} waits for its database: its log says why (serve.waiting)."}
 
 
 async def test_services_without_a_place_are_told_and_looked_at_here(engine: Engine) -> None:

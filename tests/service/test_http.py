@@ -245,6 +245,12 @@ async def test_what_may_be_done_once_only_is_asked_elsewhere_if_who_was_asked_do
         starting.says = head.encode() + bytes(told.body)
         assert [await peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(4)] == [{}] * 4
         assert (starting.asked > 0, serving.asked) == (True, 4)
+
+        async def streamed() -> AsyncIterator[bytes]:
+            yield b"an essay"
+
+        two = [peer.ask("POST", "/internal/v1/things", retry=False, content=streamed()) for _ in range(2)]
+        assert {*map(type, await asyncio.gather(*two, return_exceptions=True))} == {dict, Unavailable}, "not sent twice"
         starting.says = starting.says.replace(Unready.code.encode(), b"CANT_TELL")
         two = [peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(2)]
         assert {*map(type, await asyncio.gather(*two, return_exceptions=True))} == {dict, Unavailable}

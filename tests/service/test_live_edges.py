@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,25 @@ async def test_what_comes_late_of_an_earlier_epoch_is_not_heard(scene: Scene) ->
         assert await client.hears() == {"event": "ping", "cursor": now}
         await scene.changed()
         assert (await client.hears())["seq"] == int(now.partition(":")[2]) + 1
+
+
+async def test_a_feed_of_which_more_is_forgotten_while_it_is_read_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "FEED_PAGE", 1)
+    before, _, _, last = [await scene.changed() for _ in range(4)]
+
+    async def forgotten() -> None:
+        later = scene.house.platform.clock.now() + timedelta(days=1)
+        await scene.house.platform.db.write(lambda tx: feed.trim(tx, scene.anna.user_id, later, seq(last) - 1))
+
+    scene.once_read(forgotten)
+    async with scene.joined(before) as client:
+        assert (await client.hears())["cursor"] == before
+        assert (await client.hears())["seq"] == seq(before) + 1
+        assert (await client.hears())["event"] == "resync"
+        after = await scene.changed()
+        assert (await client.hears())["seq"] == seq(last) + 1 == seq(after)
 
 
 async def test_a_feed_made_again_while_it_is_read_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,8 +323,9 @@ class Aggregator:
 
 def _seq(after: str | None, epoch: int, kept: range) -> int:
     """Return the place that a cursor means in this epoch if everything after it is kept, else the head."""
-    theirs, _, seq = (after or "").partition(":")
-    return int(seq) if theirs == str(epoch) and seq.isdecimal() and int(seq) in kept else kept[-1]
+    _, _, seq = (after or "").partition(":")
+    known = seq.isdecimal() and int(seq) in kept and after == f"{epoch}:{int(seq)}"
+    return int(seq) if known else kept[-1]
 
 
 def _is_id(text: str) -> bool:

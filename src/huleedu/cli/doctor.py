@@ -13,7 +13,7 @@ from huleedu.cli.admin import installation
 from huleedu.cli.words import counted
 from huleedu.platform import telemetry
 from huleedu.platform.errors import Problem, Unavailable, Usage
-from huleedu.platform.http import Refused, Stranger
+from huleedu.platform.http import Refused, Stranger, Unready
 from huleedu.platform.installation import DATABASE, examine, require_shared
 from huleedu.platform.migrate import examine_sqlite
 from huleedu.platform.settings import unread
@@ -108,6 +108,8 @@ async def _letters(settings: Settings, ask_service: Ask, service: str) -> str:
         ) from error
     except (Stranger, LookupError, TypeError) as error:
         raise Usage(f"Something other than the service answers at {places}: mend HULEEDU_PEERS.") from error
+    except Unready as error:
+        raise Usage(f"The service at {places} waits for its database: its log says why (serve.waiting).") from error
     except Unavailable as error:
         if not places:
             raise

@@ -361,7 +361,7 @@ class Live:
             PUSH_SECONDS.observe(max(0.0, (now - at).total_seconds()))  # clocks may differ
 
     async def _catch_up(self, socket: Socket, page: dict[str, Any]) -> None:
-        """Send this page of the feed, and those that follow it, or say that the feed is another one by now.
+        """Send this page of the feed, and those that follow it, or say that what would follow is not to be had.
 
         What is sent so may be of any age, and is not timed.
         """
@@ -372,7 +372,7 @@ class Live:
             if not page["more"]:
                 break
             page = await self._page(socket, page["cursor"])
-        if _place(page["cursor"])[0] > socket.place[0]:
+        if page["resync"] and _place(page["cursor"]) > socket.place:
             await self._send(socket, RESYNC)
         socket.place = max(socket.place, _place(page["cursor"]))
 

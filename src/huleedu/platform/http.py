@@ -202,8 +202,8 @@ class Unreached(Unavailable):
     """It does not even know that it was asked, so it may be asked again, whatever it was."""
 
 
-class Unready(Unavailable):
-    """This process does not serve yet: of what it was asked it has done nothing."""
+class Unready(Unreached):
+    """It does not serve yet: of what it was asked it has done nothing."""
 
     code = "NOT_READY"
 
@@ -324,13 +324,14 @@ class Peer:
                 way.found(answering=False)
             raise (Unreached if isinstance(error, UNSENT) else Unavailable)(away) from error
         way.found(answering=True)
-        return self._answer(response)
+        return self._answer(response, streamed="content" in sent)
 
-    def _answer(self, response: httpx2.Response) -> Any:  # noqa: ANN401 -- JSON
+    def _answer(self, response: httpx2.Response, *, streamed: bool) -> Any:  # noqa: ANN401 -- JSON
         status = response.status_code
         if status in AWAY:
-            known = Unreached if Unready.code in response.text else Unavailable
-            raise known(f"The service {self._name} could not answer; try again in a moment.")
+            untouched = Unready.code in response.text and not streamed  # what has streamed away cannot be sent again
+            away = Unready if untouched else Unavailable
+            raise away(f"The service {self._name} could not answer; try again in a moment.")
         try:
             if response.is_success:
                 return response.json() if response.content else None

@@ -56,6 +56,7 @@ HOLDER = """
     WHERE backend_xid = pg_snapshot_xmin(pg_current_snapshot())::xid
         AND (xact_start < clock_timestamp() - make_interval(secs => :seconds)
             OR EXISTS (SELECT FROM outbox WHERE xid > pg_snapshot_xmin(pg_current_snapshot())
+                AND xid < pg_snapshot_xmax(pg_current_snapshot())
                 AND at < clock_timestamp() - make_interval(secs => :seconds)))
 """
 """The oldest transaction, behind which no relay reads. An ordinary role is not told since when others' are open: theirs

@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from huleedu.contracts.messages import MESSAGES
-from huleedu.platform.errors import NotYet, Unavailable, Usage
+from huleedu.platform.errors import Unavailable, Usage
 from huleedu.platform.log import Backlog, Record, store
 from huleedu.platform.log.kafka_lag import Ends
 from huleedu.platform.log.kafka_relay import Relay
@@ -84,9 +84,7 @@ class KafkaLog:
         await self.ready()  # soon over, also when the process is to stop meanwhile
         try:
             await asyncio.to_thread(create_topics, self._url)
-        except NotYet:
-            raise
-        except Usage as error:  # the relay holds back what goes there, and nothing else
+        except Usage as error:  # the relay holds back what goes there, and nothing else, and then it is tried again
             log.warning("log.topics", cause=str(error))
         await self._relay.run()
 
