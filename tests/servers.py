@@ -48,6 +48,23 @@ class Servers:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
+    @contextmanager
+    def hanging(self, *names: str) -> Iterator[None]:
+        """Stop all processes of these servers while the block runs: they take what is sent, and say nothing."""
+        stopped = []
+        try:
+            for first in (psutil.Process(self.pid(name)) for name in names):
+                first.suspend()  # it begins no more of them
+                stopped.append(first)
+                for process in first.children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        process.suspend()
+                        stopped.append(process)
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
+
     def down(self) -> None:
         self._run("down")
 

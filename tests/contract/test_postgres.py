@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -420,19 +419,12 @@ async def test_a_server_that_hangs_is_away_and_is_used_again_when_it_answers(
     try:
         assert await db.elected("relay")
         await asyncio.gather(*(db.read(lambda tx: tx.scalar(count)) for _ in range(4)))
-        server = psutil.Process(servers.pid("postgres"))
-        hanging = [server, *server.children(recursive=True)]
-        for process in hanging:
-            process.suspend()
-        try:
+        with servers.hanging("postgres"):
             asked = [db.read(lambda tx: tx.scalar(count)) for _ in range(30)]
             asked += [db.write(lambda tx: tx.scalar(count)) for _ in range(30)]
             told = await asyncio.gather(*asked, return_exceptions=True)
             assert {type(one) for one in told} == {Unavailable}
             assert not await db.elected("relay")
-        finally:
-            for process in hanging:
-                process.resume()
         assert await db.read(lambda tx: tx.scalar(count)) == 0
         assert await db.write(lambda tx: tx.scalar(count)) == 0
         while not await db.elected("relay"):

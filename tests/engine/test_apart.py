@@ -2,16 +2,14 @@
 
 import asyncio
 import itertools
-import os
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx2
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -99,16 +97,10 @@ async def test_a_gateway_without_its_aggregator_says_so_and_when_to_come_again(
 
 
 async def test_ready_names_the_servers_that_hang_and_goes_on_without_them(apart: Town, servers: Servers) -> None:
-    hanging = [servers.pid(name) for name in ("kafka", "redis", "s3")]
-    for pid in hanging:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with servers.hanging("kafka", "redis", "s3"):
         for port in (apart.fleet.public["gateway", 0], apart.fleet.internal["phases", 0]):
             found = await get(port, "/readyz")
             assert (found.status_code, found.json()["missing"]) == (200, ["log", "backplane", "blobs"])
-    finally:
-        for pid in hanging:
-            os.kill(pid, signal.SIGCONT)
     while (await get(apart.fleet.public["gateway", 0], "/readyz")).json()["missing"]:
         """They come back."""
 
@@ -157,27 +149,13 @@ async def test_a_service_with_a_backlog_stops_in_the_middle_of_it_and_reads_the_
     await until_ready(apart.fleet)
 
 
-@contextmanager
-def hanging(servers: Servers) -> Iterator[None]:
-    """Have PostgreSQL take connections and say nothing while the block runs."""
-    postgres = psutil.Process(servers.pid("postgres"))
-    processes = [postgres, *postgres.children(recursive=True)]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.resume()
-
-
 async def test_a_service_says_that_it_waits_for_its_database_and_serves_when_it_is_there(
     apart: Town, servers: Servers
 ) -> None:
     place = ("gateway", 0)
     assert await asyncio.to_thread(apart.fleet.stop, [place]) == [0]
     async with asyncio.TaskGroup() as tasks:
-        with hanging(servers):
+        with servers.hanging("postgres"):
             tasks.create_task(asyncio.to_thread(apart.fleet.start, [place]))
             ready = None
             while ready is None:
@@ -217,7 +195,7 @@ async def test_services_that_start_without_kafka_serve_and_do_what_was_said_when
 
 async def test_a_service_stops_also_while_its_database_hangs(apart: Town, servers: Servers) -> None:
     places = [(name, 0) for name in ROSTER]
-    with hanging(servers):
+    with servers.hanging("postgres"):
         codes = await asyncio.to_thread(apart.fleet.stop, places)
     assert {*codes} <= {0, 1}
     assert 1 in codes, "none was forced to end"

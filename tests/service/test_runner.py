@@ -269,8 +269,7 @@ async def test_a_position_counts_in_its_own_log_only(platform: Platform, noted: 
 async def test_a_runner_that_is_told_to_stop_finishes_what_it_has_fetched_unless_it_does_not_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
 ) -> None:
-    if hangs:
-        monkeypatch.setattr(runner, "STOP_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "STOP_SECONDS", 0.01 if hangs else 60)
     async with world_at(tmp_path) as world:
         begun = asyncio.Event()
 
