@@ -208,12 +208,13 @@ async def all_is_decided(school: School) -> None:
 
 
 @contextmanager
-def executed() -> Iterator[list[object]]:
-    """Note the statements that are executed while the block runs."""
-    statements: list[object] = []
+def executed() -> Iterator[list[str]]:
+    """Note the statements that are executed while the block runs, but for those that open a connection."""
+    statements: list[str] = []
 
-    def note(*executed: object) -> None:
-        statements.append(executed)
+    def note(_connection: object, _cursor: object, statement: str, *_with: object) -> None:
+        if not statement.startswith("PRAGMA"):
+            statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     yield statements
