@@ -1,8 +1,10 @@
 """What is PostgreSQL's own: others use the database too, hold what is needed, and it may go away and come back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,90 @@ async def test_a_deadlock_is_run_again_and_done_once(db: Db) -> None:
     await asyncio.gather(db.write(both(1, 2)), db.write(both(2, 1)))
     assert await db.read(numbers) == [2, 2]
     assert len(tried) >= 3, "more, if the victim was quicker than whom it had made way for"
+
+
+def idles(tx: Tx) -> None:
+    time.sleep(0.5)  # longer than it may say nothing
+    tx.scalar(text("SELECT 1"))
+
+
+def is_ended(tx: Tx) -> None:
+    tx.scalar(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+
+def goes_silent(tx: Tx) -> None:
+    """Lose the connection while nobody waits for an answer on it."""
+    tx.scalar(text("SELECT 1"))
+    tx._connection.connection.driver_connection.terminate()  # type: ignore[union-attr]
+    tx.scalar(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("cut", [idles, is_ended, goes_silent])
+async def test_a_transaction_whose_connection_is_cut_before_the_commit_is_run_again_and_done_once(
+    url: str, clock: Clock, db: Db, monkeypatch: pytest.MonkeyPatch, cut: Callable[[Tx], None]
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, "idle_in_transaction_session_timeout", "100ms")
+    hasty, ran = PostgresDb(url, clock), cycle([True, False])
+    await hasty.start()
+
+    def body(tx: Tx) -> int:
+        raised(1)(tx)
+        if next(ran):
+            cut(tx)
+        return numbers(tx)[0]
+
+    def looked(tx: ReadTx) -> list[int]:
+        if next(ran):
+            cut(tx)  # type: ignore[arg-type]
+        return numbers(tx)
+
+    assert await hasty.write(body) == 1
+    assert await hasty.read(looked) == [1, 0]
+    await hasty.close()
+    assert await db.read(numbers) == [1, 0]
+
+
+async def test_who_is_cut_off_always_is_told_and_so_is_who_is_within_the_commit(db: Db) -> None:
+    """Whoever is cut off within the commit cannot know what was done: it is not done twice."""
+
+    def body(tx: Tx) -> None:
+        tried.append(raised(1)(tx))
+        is_ended(tx)
+
+    tried: list[int] = []
+    with pytest.raises(Unavailable):
+        await db.write(body)
+    assert len(tried) == postgres.TRIES
+
+    def ended_by_its_commit(tx: Tx) -> None:
+        for statement in ENDED_BY_ITS_COMMIT:
+            tx._connection.execute(text(statement))
+        tried.append(raised(1)(tx))
+
+    tried.clear()
+    with pytest.raises(Unavailable):
+        await db.write(ended_by_its_commit)
+    assert tried == [1]
+
+
+ENDED_BY_ITS_COMMIT = (
+    """
+    CREATE FUNCTION ended() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER ended AFTER UPDATE ON counter DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION ended()
+    """,
+)
+
+
+async def test_a_server_that_was_started_again_is_not_noticed(servers: Servers, db: Db) -> None:
+    await asyncio.gather(*(db.write(raised(number)) for number in (1, 2) for _ in range(20)))
+    servers.kill("postgres")
+    servers.up("postgres")
+    assert await db.write(raised(1)) == 1
+    assert await db.read(numbers) == [21, 20]
 
 
 async def test_a_lock_that_does_not_come_passes_and_a_statement_that_never_ends_does_not(

@@ -20,7 +20,7 @@ from huleedu.cli.doctor import diagnose
 from huleedu.contracts.messages import MESSAGES
 from huleedu.platform import migrate
 from huleedu.platform.blobs.s3 import S3Blobs
-from huleedu.platform.http import Unready, problem_response
+from huleedu.platform.http import NOT_READY
 from huleedu.platform.installation import prepare
 from huleedu.platform.log.kafka_topics import Cluster, create_topics
 from huleedu.platform.settings import Settings
@@ -303,27 +303,26 @@ async def answering(status: str, body: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_service_that_does_not_know_the_key(engine: Engine) -> None:
-    async with answering("401 Unauthorized", "") as url:
-        told = await wrong(engine | APART | {"peers": f"files={url}"})
-    assert told.keys() == {"files"}
-    assert f"at {url} does not know the key" in told["files"]
-    assert "HULEEDU_SERVICE_KEYS" in told["files"]
+STRANGER = "Something other than the service answers at {url}: mend HULEEDU_PEERS."
+KEYS = "The service at {url} does not know the key of this process: give both the same HULEEDU_SERVICE_KEYS."
+STARTING = "The service at {url} waits for its database: its log says why (serve.waiting)."
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
+    ("status", "body", "found"),
     [
-        ("200 OK", "<h1>The printer</h1>"),
-        ("404 Not Found", "<h1>The printer</h1>"),
-        ("200 OK", '{"ink": "low"}'),
-        ("200 OK", '["ink"]'),
+        ("401 Unauthorized", "", KEYS),
+        ("503 Service Unavailable", f'{{"code": "{NOT_READY}"}}', STARTING),
+        ("200 OK", "<h1>The printer</h1>", STRANGER),
+        ("404 Not Found", "<h1>The printer</h1>", STRANGER),
+        ("200 OK", '{"ink": "low"}', STRANGER),
+        ("200 OK", '["ink"]', STRANGER),
     ],
 )
-async def test_something_else_where_a_service_is_said_to_be(engine: Engine, status: str, body: str) -> None:
+async def test_what_answers_in_the_place_of_a_service(engine: Engine, status: str, body: str, found: str) -> None:
     async with answering(status, body) as url:
         told = await wrong(engine | APART | {"peers": f"files={url}"})
-    assert told == {"files": f"Something other than the service answers at {url}: mend HULEEDU_PEERS."}
+    assert told == {"files": found.format(url=url)}
 
 
 async def test_a_service_that_is_away(engine: Engine) -> None:
@@ -332,13 +331,6 @@ async def test_a_service_that_is_away(engine: Engine) -> None:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         told = await wrong(engine | APART | {"peers": f"files={url}"})
     assert told == {"files": f"The service does not answer at {url}: start it there, or mend HULEEDU_PEERS."}
-
-
-async def test_a_service_that_waits_at_its_start(engine: Engine) -> None:
-    answer = bytes(problem_response(Unready("Not ready yet.")).body).decode()
-    async with answering("503 Service Unavailable", answer) as url:
-        told = await wrong(engine | APART | {"peers": f"files={url}"})
-    assert told == {"files": f"The service at {url} waits for its database: its log says why (serve.waiting)."}
 
 
 async def test_services_without_a_place_are_told_and_looked_at_here(engine: Engine) -> None:

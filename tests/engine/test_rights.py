@@ -130,5 +130,5 @@ async def test_a_topic_that_may_not_be_written_keeps_back_no_other(url: str, gue
 
 
 async def test_who_may_not_make_topics_is_told(servers: Servers, url: str) -> None:
-    with pytest.raises(Usage, match=r"uthorization failed\. Run `huleedu migrate` with .* whose user may"):
+    with pytest.raises(Usage, match=r"uthorization failed\. Mend that and run `huleedu migrate`, as a user"):
         await asyncio.to_thread(create_topics, guests(servers, url))

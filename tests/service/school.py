@@ -105,8 +105,8 @@ class School:
         with bound(user_id=sent.pop("user_id", TEACHER), correlation_id=new_id()):
             return await self.platform.peer(service).ask(method, f"/internal/v1{path}", **sent)
 
-    async def batch(self, *texts: str, user_id: str = TEACHER) -> str:
-        """Register a batch with these essays and have everybody hear of it."""
+    async def registered(self, user_id: str = TEACHER) -> str:
+        """Register a batch, of which nobody has heard yet."""
         batch_id = str(new_id())
         registration = {
             "batch_id": batch_id,
@@ -115,6 +115,11 @@ class School:
             "user_id": user_id,
         }
         await self.ask("orchestrator", "POST", "/batches", json=registration)
+        return batch_id
+
+    async def batch(self, *texts: str, user_id: str = TEACHER) -> str:
+        """Register a batch with these essays and have everybody hear of it."""
+        batch_id = await self.registered(user_id)
         for text in texts:
             await self.hand_in(batch_id, text, user_id)
         await self.settle()

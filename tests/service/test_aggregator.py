@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import cycle
@@ -491,20 +491,24 @@ async def test_a_stale_answer_does_not_overwrite_a_newer_one(school: School) -> 
     assert (status["pipeline_state"]["run_id"], status["essays"]) == (run_id, 2)
 
 
-async def test_a_batch_that_has_no_view_yet_is_answered_from_its_owner_without_a_gap(school: School) -> None:
-    await school.batch("one")
-    await school.page.follow()
-    batch_id = str(new_id())
-    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
-    await school.ask("orchestrator", "POST", "/batches", json=registration)
+def handing_in(school: School, batch_id: str) -> Callable[[str, Any], Awaitable[Any]]:
+    """Have an essay come to the batch, and everybody hear of it, while its owner is asked."""
 
     async def meanwhile(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
         if path.endswith("pipeline-state"):
-            await school.hand_in(batch_id, "two")
+            await school.hand_in(batch_id, "an essay")
             await school.settle()
         return told
 
-    with school.altered("orchestrator", meanwhile):
+    return meanwhile
+
+
+async def test_a_batch_that_has_no_view_yet_is_answered_from_its_owner_without_a_gap(school: School) -> None:
+    await school.batch("one")
+    await school.page.follow()
+    batch_id = await school.registered()
+
+    with school.altered("orchestrator", handing_in(school, batch_id)):
         status = await school.status(batch_id)
     assert (status["version"], status["status"], status["essays"]) == (0, "pending_content", 0)
     school.page.cursor = status["live_cursor"]
@@ -518,20 +522,12 @@ async def test_a_batch_that_has_no_view_yet_is_answered_from_its_owner_without_a
 
 
 async def test_essays_that_come_while_the_owner_is_asked_are_not_in_the_answer_but_follow_it(school: School) -> None:
-    batch_id = str(new_id())
-    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
-    await school.ask("orchestrator", "POST", "/batches", json=registration)
-
-    async def meanwhile(path: str, told: Any) -> Any:  # noqa: ANN401 -- JSON
-        if path.endswith("pipeline-state"):
-            await school.hand_in(batch_id, "one")
-            await school.settle()
-        return told
+    batch_id = await school.registered()
 
     mine, hers = (f"/users/{user_id}/batches/{batch_id}/essays" for user_id in (TEACHER, COLLEAGUE))
     with pytest.raises(NotFound):
         await school.ask("aggregator", "GET", hers)
-    with school.altered("orchestrator", meanwhile):
+    with school.altered("orchestrator", handing_in(school, batch_id)):
         listed = await school.ask("aggregator", "GET", mine)
     assert (listed["items"], listed["version"]) == ([], 0)
     school.page.cursor = listed["live_cursor"]
@@ -543,9 +539,7 @@ async def test_essays_that_come_while_the_owner_is_asked_are_not_in_the_answer_b
 
 async def test_a_batch_that_has_no_view_yet_is_not_shown_as_ended_before_its_essays_are(school: School) -> None:
     """Who waits for the end asks for the essays then: a terminal would print an empty table."""
-    batch_id = str(new_id())
-    registration = {"batch_id": batch_id, "teacher_name": "A", "essay_instructions": "", "user_id": TEACHER}
-    await school.ask("orchestrator", "POST", "/batches", json=registration)
+    batch_id = await school.registered()
     await school.hand_in(batch_id, "one")
     await school.start(batch_id)
     await school.settle("aggregator")

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unavailable
-from huleedu.platform.http import FAILURES, Peer, Refused, Stranger, Unready, internal_app, problem_response
+from huleedu.platform.http import FAILURES, NOT_READY, Peer, Refused, Stranger, internal_app, problem_response
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
@@ -238,11 +238,16 @@ async def test_what_may_be_done_once_only_is_asked_elsewhere_if_it_was_never_sen
             await peer.aclose()
 
 
+def not_ready() -> bytes:
+    """Return what a process answers that does not serve yet."""
+    told = problem_response(Unavailable("Not yet.", code=NOT_READY))
+    head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-length: {len(told.body)}\r\nconnection: close\r\n\r\n"
+    return head.encode() + bytes(told.body)
+
+
 async def test_what_may_be_done_once_only_is_asked_elsewhere_if_who_was_asked_does_not_serve_yet() -> None:
     async with places(2) as (peer, (starting, serving)):
-        told = problem_response(Unready("Not yet."))
-        head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-length: {len(told.body)}\r\nconnection: close\r\n\r\n"
-        starting.says = head.encode() + bytes(told.body)
+        starting.says = not_ready()
         assert [await peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(4)] == [{}] * 4
         assert (starting.asked > 0, serving.asked) == (True, 4)
 
@@ -251,9 +256,17 @@ async def test_what_may_be_done_once_only_is_asked_elsewhere_if_who_was_asked_do
 
         two = [peer.ask("POST", "/internal/v1/things", retry=False, content=streamed()) for _ in range(2)]
         assert {*map(type, await asyncio.gather(*two, return_exceptions=True))} == {dict, Unavailable}, "not sent twice"
-        starting.says = starting.says.replace(Unready.code.encode(), b"CANT_TELL")
+        starting.says = starting.says.replace(NOT_READY.encode(), b"CANT_TELL")
         two = [peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(2)]
         assert {*map(type, await asyncio.gather(*two, return_exceptions=True))} == {dict, Unavailable}
+
+
+async def test_who_asked_a_service_hears_only_that_one_of_them_is_away() -> None:
+    async with places(1, seconds=1) as (peer, (starting,)):
+        starting.says = not_ready()
+        with pytest.raises(Unavailable) as told:
+            await peer.ask("GET", "/internal/v1/things")
+    assert told.value.code == Unavailable.code, "for which the page has a sentence"
 
 
 async def test_what_may_be_done_once_only_is_not_asked_again_if_it_may_have_been_done() -> None:

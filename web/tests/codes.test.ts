@@ -31,8 +31,8 @@ function codes(): Set<string> {
   return new Set([...text.matchAll(/\bcode ?= ?"([A-Z_]+)"/g)].flatMap((found) => found[1] ?? []))
 }
 
-/** Answers to the operator's commands and on the internal listener, which no page asks for. */
-const OPERATORS = ['INVALID_ACCOUNT', 'ACCOUNT_EXISTS', 'NOT_READY']
+/** Answers to the operator's commands, which no page asks for. */
+const OPERATORS = ['INVALID_ACCOUNT', 'ACCOUNT_EXISTS']
 
 describe('a sentence', () => {
   it.each(['RefusalCode', 'RefusalHint'])('is there for every %s', (name) => {

@@ -25,8 +25,8 @@ from huleedu.gateway.accounts import LOCAL
 from huleedu.gateway.connection import Connection
 from huleedu.platform import telemetry
 from huleedu.platform.app import connect, running, spare_collector
-from huleedu.platform.errors import Problem, Retry, Usage
-from huleedu.platform.http import Unready, problem_response
+from huleedu.platform.errors import Problem, Retry, Unavailable, Usage
+from huleedu.platform.http import NOT_READY, problem_response
 from huleedu.platform.installation import CONTROL, opened, prepare_database, require_shared, traced
 from huleedu.platform.keys import write_private
 from huleedu.platform.metrics import scraped
@@ -85,7 +85,7 @@ async def run(settings: Settings, names: Collection[str] = tuple(ROSTER)) -> Non
         asyncio.get_running_loop().add_signal_handler(number, _stop, stop)
     public = _bind(settings.host, settings.port) if "gateway" in names else None
     internal = _bind(settings.internal_host, settings.internal_port, "HULEEDU_INTERNAL_PORT")
-    waiting = problem_response(Unready("Not ready yet: database. Try again in a moment."))
+    waiting = problem_response(Unavailable("Not ready yet: database. Try again in a moment.", code=NOT_READY))
     inner = Router([Route("/healthz", _alive)], default=waiting)
     listeners = [_listener(inner).begin(internal, stop)]
     with traced("huleedu" if whole else "-".join(("huleedu", *names))):

@@ -57,6 +57,8 @@ BY_STATUS: dict[int, type[Problem]] = {
 }
 AWAY = frozenset({429, 502, 503, 504})
 """Statuses of a service that will answer in a moment; any other stays as it is, however often it is asked."""
+NOT_READY = "NOT_READY"
+"""What a process answers until it serves. It is between processes: whoever asked one of them hears that it is away."""
 CONNECT_SECONDS = 2.0
 FAILURES, REST_SECONDS = 3, 2.0
 """So often in a row a service may not answer; then for so long it is not asked, and then by one request at a time."""
@@ -205,8 +207,6 @@ class Unreached(Unavailable):
 class Unready(Unreached):
     """It does not serve yet: of what it was asked it has done nothing."""
 
-    code = "NOT_READY"
-
 
 class Refused(Problem):
     """It does not know the key that was shown to it: the operator must mend that, not who asked."""
@@ -329,7 +329,7 @@ class Peer:
     def _answer(self, response: httpx2.Response, *, streamed: bool) -> Any:  # noqa: ANN401 -- JSON
         status = response.status_code
         if status in AWAY:
-            untouched = Unready.code in response.text and not streamed  # what has streamed away cannot be sent again
+            untouched = NOT_READY in response.text and not streamed  # what has streamed away cannot be sent again
             away = Unready if untouched else Unavailable
             raise away(f"The service {self._name} could not answer; try again in a moment.")
         try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, CursorResult, Insert, TableClause
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from huleedu.platform.clock import Clock
 
@@ -165,20 +166,37 @@ class PostgresDb(Db):
             done.exception()  # its caller has it, or has gone
 
     async def _write(self, body: Callable[[Tx], R]) -> R:
-        for attempt in itertools.count(1):
-            try:
-                async with self._writers, self._engine.begin() as connection:
-                    result, later = await connection.run_sync(self._run, body)
-                break
-            except (DBAPIError, NoneFree, OSError) as error:
-                if attempt < TRIES and sqlstate(error) in AGAIN:
-                    continue
-                if sqlstate(error) == LOCKED:
-                    await self._end_silent()
-                raise _told(error) from error
+        result, later = await self._tried(self._writers, self._engine, lambda connection: self._run(connection, body))
         for tell in later:
             tell()
         return result
+
+    async def _read(self, body: Callable[[ReadTx], R]) -> R:
+        clock = self._clock
+        return await self._tried(self._readers, self._snapshots, lambda one: call(body, ReadTx(one, clock.now())))
+
+    async def _tried(self, free: asyncio.Semaphore, engine: AsyncEngine, run: Callable[[Connection], R]) -> R:
+        """Run a transaction, and again if nothing of it was done and that may go better at once.
+
+        A connection that is cut may have been so while the server was started again, or this process was stopped for
+        long. If that was within the commit, nobody can tell what was done, and whoever asked for it has to.
+        """
+        attempt, committing = 1, False
+        while True:
+            try:
+                async with free, engine.connect() as connection:
+                    result = await connection.run_sync(run)
+                    committing = True
+                    await connection.commit()
+            except (DBAPIError, NoneFree, OSError) as error:
+                undone = sqlstate(error) in AGAIN or (_cut(error) and not committing)
+                if not undone or attempt == TRIES:
+                    if sqlstate(error) == LOCKED:
+                        await self._end_silent()
+                    raise _told(error) from error
+                attempt, committing = attempt + 1, False
+            else:
+                return result
 
     async def _end_silent(self) -> None:
         """End the sessions of processes that were stopped: others wait for what they hold."""
@@ -191,13 +209,6 @@ class PostgresDb(Db):
         result = call(body, tx)
         tx.notify()
         return result, tx.later
-
-    async def _read(self, body: Callable[[ReadTx], R]) -> R:
-        try:
-            async with self._readers, self._snapshots.connect() as connection:
-                return await connection.run_sync(lambda sync: call(body, ReadTx(sync, self._clock.now())))
-        except (DBAPIError, NoneFree, OSError) as error:
-            raise _told(error) from error
 
     @override
     async def elected(self, office: str) -> bool:
@@ -263,11 +274,15 @@ def sqlstate(error: Exception) -> str:
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
+def _cut(error: Exception) -> bool:
+    return getattr(error, "connection_invalidated", False)
+
+
 def passes(error: Exception) -> bool:
     """Whether the connection, the server or others are to blame, not what was asked for."""
     state = sqlstate(error)
     answered = isinstance(error, DBAPIError | asyncpg.PostgresError | ValueError)  # or the address cannot be read
-    lost = not answered or getattr(error, "connection_invalidated", False)
+    lost = not answered or _cut(error)
     return lost or (state.startswith(PASSING) and state != TOO_MANY_LOCKS)
 
 

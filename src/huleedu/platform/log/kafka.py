@@ -80,11 +80,14 @@ class KafkaLog:
             await consumer.aclose()
 
     async def tend(self, _clock: Clock) -> None:
-        """Make the topics that are missing, as soon as the broker is there, and bring it the outbox."""
-        await self.ready()  # soon over, also when the process is to stop meanwhile
+        """Make the topics that are missing, and bring the outbox to the broker.
+
+        The relay waits for the broker by itself. It ends when a topic is missing, and whoever runs this again makes it.
+        """
         try:
+            await self.ready()  # soon over, also when the process is to stop meanwhile
             await asyncio.to_thread(create_topics, self._url)
-        except Usage as error:  # the relay holds back what goes there, and nothing else, and then it is tried again
+        except (Unavailable, Usage) as error:
             log.warning("log.topics", cause=str(error))
         await self._relay.run()
 

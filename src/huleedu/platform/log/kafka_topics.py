@@ -108,7 +108,7 @@ def create_topics(url: str, topics: Collection[str] = tuple(TOPICS.values())) ->
             fault = error.args[0]
             if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 why = f"Kafka does not make {name}: {fault.str().rstrip('.')}."
-                raise _kind(fault)(f"{why} Run `huleedu migrate` with a HULEEDU_LOG_URL whose user may.") from error
+                raise _kind(fault)(f"{why} Mend that and run `huleedu migrate`, as a user with CREATE.") from error
 
 
 def _reach(cluster: Cluster) -> tuple[AdminClient, dict[str, Any]]:
