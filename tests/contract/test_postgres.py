@@ -189,14 +189,14 @@ def is_ended(tx: Tx) -> None:
     tx.scalar(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
 
-def goes_silent(tx: Tx) -> None:
+def breaks(tx: Tx) -> None:
     """Lose the connection while nobody waits for an answer on it."""
     tx.scalar(text("SELECT 1"))
     tx._connection.connection.driver_connection.terminate()  # type: ignore[union-attr]
     tx.scalar(text("SELECT 1"))
 
 
-@pytest.mark.parametrize("cut", [idles, is_ended, goes_silent])
+@pytest.mark.parametrize("cut", [idles, is_ended, breaks])
 async def test_a_transaction_whose_connection_is_cut_before_the_commit_is_run_again_and_done_once(
     url: str, clock: Clock, db: Db, monkeypatch: pytest.MonkeyPatch, cut: Callable[[Tx], None]
 ) -> None:

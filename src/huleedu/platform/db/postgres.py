@@ -178,8 +178,8 @@ class PostgresDb(Db):
     async def _tried(self, free: asyncio.Semaphore, engine: AsyncEngine, run: Callable[[Connection], R]) -> R:
         """Run a transaction, and again if nothing of it was done and that may go better at once.
 
-        A connection that is cut may have been so while the server was started again, or this process was stopped for
-        long. If that was within the commit, nobody can tell what was done, and whoever asked for it has to.
+        A connection is cut when the server is started again, or ends a session that has been silent for too long. If
+        that was within the commit, nobody can tell what was done: who asked hears that it failed.
         """
         attempt, committing = 1, False
         while True:
