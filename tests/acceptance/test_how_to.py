@@ -8,6 +8,7 @@ import shlex
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -32,9 +33,10 @@ from tests.acceptance.served import HULEEDU, STOP_SECONDS, Served, rows
 
 ROOT = Path(__file__).parents[2]
 NGINX = Path("/usr/sbin/nginx")
+UV = Path(sys.executable).with_name("uv")
 BLOCK = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?P<who>[#$]) (?P<words>.+)\n(?P<printed>(?:(?![#$] ).*\n)*)", re.MULTILINE)
-pytestmark = pytest.mark.timeout(240)  # an installation, and many commands that are processes of their own
+pytestmark = pytest.mark.timeout(360)  # the package is built, installed, and asked by many commands
 OF_DEBIAN = {"apt-get", "adduser", "runuser"}
 """What only root of a Debian machine can do; the tests do without the account that it makes."""
 PRESENT = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
@@ -496,7 +498,6 @@ def repacked(wheel: Path, version: str, folder: Path, *, changes_database: bool 
     shutil.copy(constraints(wheel), folder / f"huleedu-{version}-constraints.txt")
 
 
-@pytest.mark.timeout(360)  # the package is built too, unless another test wanted it before
 def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     repacked(wheel, "0.1.0", bare.root / "home")
     bare.shell("python3 -m venv /opt/huleedu; /opt/huleedu/bin/pip install --constraint huleedu-*.txt huleedu-*.whl")
@@ -513,3 +514,36 @@ def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     bare.follow("upgrade.md", back.partition("\n")[0])
     assert seen(bare, token) == before
     assert not rows(bare.data, "SELECT 1 FROM alembic_version WHERE version_num = 'files_later'")
+
+
+# -- what all of them install; here, because the package is built once for each file of tests that wants it
+
+
+def done(*command: str | Path, env: dict[str, str] | None = None) -> str:
+    """Run a command that must go well, and return what it printed."""
+    ended = subprocess.run(
+        list(map(str, command)), check=False, capture_output=True, text=True, cwd=ROOT, env=env, timeout=240
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_wheel_brings_the_page(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so in an empty environment, on a machine that has no Node."""
+    done(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    bare = {"PATH": str(tmp_path / "venv/bin"), "HOME": os.environ.get("HOME", ""), "UV_SYSTEM_CERTS": "1"}
+    assert shutil.which("node", path=bare["PATH"]) is None
+    python = tmp_path / "venv/bin/python"
+    named = constraints(wheel)
+    done(UV, "pip", "install", "--quiet", "--python", python, "--constraint", named, wheel)
+    installed = set(done(UV, "pip", "freeze", "--python", python, "--exclude", "huleedu").split("\n")) - {""}
+    assert {"fastapi", "pydantic", "uvicorn"} < {line.partition("==")[0] for line in installed}
+    assert installed <= {line.partition(" ;")[0] for line in named.read_text().split("\n")}
+    monkeypatch.setattr(served, "HULEEDU", str(tmp_path / "venv/bin/huleedu"))
+    monkeypatch.setenv("PATH", bare["PATH"])
+    with served.served(tmp_path / "data") as server:
+        page = httpx2.get(server.url, headers={"accept": "text/html"}).raise_for_status()
+        assert '<div id="app">' in page.text
+        script = page.text.partition('src="/assets/')[2].partition('"')[0]
+        assert httpx2.get(f"{server.url}/assets/{script}").raise_for_status().content
+        assert "Tuva.txt" in httpx2.get(f"{server.url}/sample/index.json").raise_for_status().json()
