@@ -36,7 +36,7 @@ NGINX = Path("/usr/sbin/nginx")
 UV = Path(sys.executable).with_name("uv")
 BLOCK = re.compile(r'^```(?P<kind>\w+)(?: title="(?P<file>[^"]+)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?P<who>[#$]) (?P<words>.+)\n(?P<printed>(?:(?![#$] ).*\n)*)", re.MULTILINE)
-pytestmark = pytest.mark.timeout(360)  # the package is built, installed, and asked by many commands
+pytestmark = pytest.mark.timeout(240)  # an installation, and many commands that are processes of their own
 OF_DEBIAN = {"apt-get", "adduser", "runuser"}
 """What only root of a Debian machine can do; the tests do without the account that it makes."""
 PRESENT = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
@@ -498,6 +498,7 @@ def repacked(wheel: Path, version: str, folder: Path, *, changes_database: bool 
     shutil.copy(constraints(wheel), folder / f"huleedu-{version}-constraints.txt")
 
 
+@pytest.mark.timeout(360)  # the package is built too, unless another test wanted it before
 def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     repacked(wheel, "0.1.0", bare.root / "home")
     bare.shell("python3 -m venv /opt/huleedu; /opt/huleedu/bin/pip install --constraint huleedu-*.txt huleedu-*.whl")
@@ -516,7 +517,7 @@ def test_an_upgrade_and_the_way_back(bare: Machine, wheel: Path) -> None:
     assert not rows(bare.data, "SELECT 1 FROM alembic_version WHERE version_num = 'files_later'")
 
 
-# -- what all of them install; here, because the package is built once for each file of tests that wants it
+# -- what all of them install; here, because a file of its own would have the package built a second time beside this
 
 
 def done(*command: str | Path, env: dict[str, str] | None = None) -> str:
@@ -528,6 +529,7 @@ def done(*command: str | Path, env: dict[str, str] | None = None) -> str:
     return ended.stdout
 
 
+@pytest.mark.timeout(300)
 def test_the_wheel_brings_the_page(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does so in an empty environment, on a machine that has no Node."""
     done(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
