@@ -479,7 +479,10 @@ async def test_how_far_a_group_is_behind_is_told_the_first_time_it_is_asked(worl
         assert await KafkaLog(world.db, url).lag(GROUP, [TOPIC]) == {TOPIC: Backlog()}
 
 
-async def test_since_when_a_group_is_behind_is_told_of_every_topic(world: World) -> None:
+async def test_since_when_a_group_is_behind_is_told_of_every_topic(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_lag, "ANSWER_SECONDS", 30.0)
     topics = [TOPICS[kind] for kind in KINDS]
     async with relaying(log_of(world)):
         await say_round(world, 0, MIXED)
@@ -488,6 +491,21 @@ async def test_since_when_a_group_is_behind_is_told_of_every_topic(world: World)
     lag = await log_of(world).lag("new", topics)
     assert sum(lag[topic].size for topic in topics) == len(MIXED)
     assert all(lag[topic].since for topic in topics)
+
+
+async def test_how_far_a_group_is_behind_is_told_as_soon_as_its_topics_have_leaders(
+    world: World, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_lag, "ANSWER_SECONDS", 30.0)
+    for _ in range(3):
+        async with topics_at(servers.env("kafka")["HULEEDU_LOG_URL"]) as new:
+            assert set((await KafkaLog(world.db, new).lag(GROUP, list(TOPICS.values()))).values()) == {Backlog()}
+
+
+async def test_of_topics_that_are_missing_it_is_said_that_nothing_is_told(world: World, url: str) -> None:
+    await delete_topics(url)
+    with pytest.raises(Unavailable, match="Kafka does not say where its partitions end: "):
+        await log_of(world).lag(GROUP, [TOPIC])
 
 
 async def test_what_was_forgotten_before_a_group_began_is_not_what_it_is_behind(world: World, url: str) -> None:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.platform.clock import Clock
 from huleedu.platform.errors import Unavailable, Usage
-from huleedu.platform.log import Backlog
+from huleedu.platform.log import Backlog, kafka_lag
 from huleedu.platform.log.kafka_topics import Cluster, create_topics, examine_topics
 from tests.engine.kafka import relaying, topics_at
 from tests.engine.rights import MINIMUM, Right, allow, denied, guests
@@ -55,7 +55,10 @@ async def lacking(guest: str, groups: tuple[str, ...] = (GROUP, OTHER)) -> str:
     return str(told.value).replace(Cluster.of(guest).prefix, "")
 
 
-async def test_what_the_documentation_asks_for_is_enough(guest: str, tmp_path: Path) -> None:
+async def test_what_the_documentation_asks_for_is_enough(
+    guest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_lag, "ANSWER_SECONDS", 30.0)
     async with world_on(tmp_path, guest) as world, relaying(log_of(world)), member(world):
         await say_round(world, 0, MIXED)
         await happened(world, 1, MIXED)

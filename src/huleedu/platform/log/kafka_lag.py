@@ -80,8 +80,7 @@ class Ends:
     def behind(self, starts: Mapping[Place, int]) -> dict[str, Backlog]:
         """Return by topic what comes after these places, and since when; it waits for the broker, but not for long."""
         new = [place for place, start in starts.items() if not start]
-        asked = self._ask(starts, OffsetSpec.latest()), self._ask(new, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the library's
-        ends, begins = ({self._place(at.topic, at.partition): it.result().offset for at, it in told} for told in asked)
+        ends, begins = self._told((starts, OffsetSpec.latest()), (new, OffsetSpec.earliest()))  # type: ignore[no-untyped-call]  # the library's
         if min([*ends.values(), *begins.values()]) < 0:  # how the library tells that the broker has not answered
             raise Unavailable("Kafka does not say where its partitions end.")
         starts = {**starts, **begins}
@@ -93,6 +92,20 @@ class Ends:
             since = min((at for place, at in oldest.items() if place[0] == topic), default=None)
             found[topic] = Backlog(min(store.MOST, size), since)
         return found
+
+    def _told(self, *asked: tuple[Iterable[Place], OffsetSpec]) -> list[dict[Place, int]]:
+        """Return the offsets that are asked for. A partition that no broker leads for a moment is asked for again."""
+        until = time.monotonic() + ANSWER_SECONDS
+        while True:
+            told = [self._ask(*one) for one in asked]
+            try:
+                return [{self._place(at.topic, at.partition): it.result().offset for at, it in one} for one in told]
+            except KafkaException as error:
+                if time.monotonic() > until:
+                    why = error.args[0].str()
+                    raise Unavailable(f"Kafka does not say where its partitions end: {why}.") from error
+            with suppress(KafkaException):
+                self._admin.list_topics(timeout=ANSWER_SECONDS)  # who leads them now
 
     def _ask(self, places: Iterable[Place], spec: OffsetSpec) -> Iterable[tuple[TopicPartition, Future[Any]]]:
         asked = {self._at(place): spec for place in places}
