@@ -50,7 +50,7 @@ test: setup ## all tests that need nothing but this: of the page, then of everyt
 	$(BIN)/python -m pytest $(ARGS)
 
 test-all: ## those, and what needs PostgreSQL, Redis, S3 and Kafka (scripts/servers starts them)
-	$(MAKE) test ARGS='-m "" --numprocesses 2 --dist loadfile $(ARGS)'
+	$(MAKE) test ARGS='-m "" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)'
 
 check: lint types arch web ## what the code must satisfy: lint, types, layers, the page, generated documents fresh
 	$(BIN)/python scripts/reference.py --check

@@ -82,7 +82,7 @@ class Server:
 
     name: str
     ports = 1
-    stop_by = signal.SIGTERM
+    stop_by = signal.SIGKILL  # what it would put in order is deleted
     user: str | None = None
 
     def __init__(self, directory: Path) -> None:
@@ -213,7 +213,7 @@ class Postgres(Server):
     """PostgreSQL. It refuses to run as root, and is then run as the user that its package made."""
 
     name = "postgres"
-    stop_by = signal.SIGINT  # "fast": it does not wait for its clients
+    stop_by = signal.SIGQUIT  # "immediate": its processes and its shared memory go
     user = "postgres" if os.geteuid() == 0 else None
 
     def prepare(self) -> None:
@@ -344,9 +344,8 @@ class Kafka(Server):
             "log.cleaner.dedupe.buffer.size": 8_388_608,
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-        java = (*self._java(), "kafka.tools.StorageTool")
-        cluster = self.run(*java, "random-uuid").split()[-1]
-        self.run(*java, "format", "--standalone", "-t", cluster, "-c", self._properties)
+        format_ = (*self._java(), "kafka.tools.StorageTool", "format", "--standalone")
+        self.run(*format_, "-t", secrets.token_hex(11), "-c", self._properties)
 
     def command(self) -> list[str]:
         memory = ["-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]

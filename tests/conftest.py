@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
 from tests.given import DATABASES, Databases, RestlessClock, opened
 from tests.servers import ENGINE, Servers, servers_of_ones_own
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest: at the end one worker would have them, and others nothing."""
+    bounds: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        for mark in item.iter_markers("timeout"):
+            bounds[item.path] = max(bounds[item.path], mark.args[0])
+    many = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-bounds[item.path], -many[item.path]))
 
 
 @pytest.fixture(autouse=True)

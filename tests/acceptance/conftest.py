@@ -16,8 +16,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the wheel that `make dist` makes of what an image is made of, with what it makes beside it."""
     folder, context = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("context")
     send(context)
-    for installed in (".venv", "web/node_modules"):
-        (context / installed).symlink_to(ROOT / installed)
+    for there in (".venv", "web/node_modules"):
+        (context / there).symlink_to(ROOT / there)
+    dictionaries = Path("src", "huleedu", "phases", "spellcheck", "data")  # `make setup` has made them of the same
+    shutil.copytree(ROOT / dictionaries, context / dictionaries)
     command = ["make", "--silent", "--old-file=setup", "dist", f"DIST={folder}"]
     subprocess.run(command, cwd=context, check=True, capture_output=True, timeout=240)
     (found,) = folder.glob("*.whl")
