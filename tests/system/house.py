@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from huleedu.cli import serve
+from huleedu.contracts.messages import TOPICS
 from huleedu.platform.app import Platform, connect, running
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.backplane.redis import RedisClient
@@ -136,6 +137,13 @@ class House:
         """Return a browser with HuleEdu's page open at this address."""
         transport = httpx2.ASGITransport(self.public, raise_app_exceptions=False)
         return httpx2.AsyncClient(transport=transport, base_url=origin, headers={"origin": origin})
+
+    async def folded(self) -> None:
+        """Wait until the views show all that has been said."""
+        aggregator = self.services["aggregator"]
+        heard = {TOPICS[message] for message in aggregator.hears}
+        while any(lag.size for lag in (await self.platform.log.lag(aggregator.group, heard)).values()):
+            """It goes on."""
 
     async def operate(self, path: str, **body: Any) -> Any:  # noqa: ANN401 -- JSON
         """Do what a command of the operator does."""
