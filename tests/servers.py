@@ -44,9 +44,12 @@ class Servers:
     def kill(self, name: str) -> None:
         """Kill a server that was started, with all its processes; `up` brings it back."""
         first = psutil.Process(self.pid(name))
-        for process in (first, *first.children(recursive=True)):
+        killed = [first, *first.children(recursive=True)]
+        for process in killed:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        while any(map(_lives, killed)):
+            """What it held is not free yet."""
 
     @contextmanager
     def hanging(self, *names: str) -> Iterator[None]:
@@ -74,6 +77,12 @@ class Servers:
         if done.returncode:
             pytest.fail(done.stderr, pytrace=False)
         return done.stdout
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from huleedu import cli
 HULEEDU = str(Path(sys.executable).with_name("huleedu"))
 PROCESSES = {"assess", "serve"}
 """Commands that handle signals or set up logging: always processes of their own."""
-STOP_SECONDS = 5
-START_SECONDS = 60
+START_SECONDS = STOP_SECONDS = 60
+"""Guards: a server that takes longer to stop than it may ends by itself, with status 1."""
 Line = dict[str, Any]
 
 
@@ -145,7 +145,7 @@ def teacher(data_dir: Path, email: str = "anna@school.se") -> str:
 
 
 def client(url: str, token: str) -> httpx2.Client:
-    return httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=10)
+    return httpx2.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=60)
 
 
 def rows(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -29,8 +29,9 @@ from huleedu.contracts.messages import MESSAGES
 from huleedu.contracts.results import NlpResultV1, SpellcheckResultV1
 from huleedu.phases.worker import PRELOAD
 from scripts.servers import free_ports
-from tests.acceptance.served import HULEEDU, Served, client, huleedu, rows, served, teacher, told
+from tests.acceptance.served import HULEEDU, STOP_SECONDS, Served, client, huleedu, rows, served, teacher, told
 
+pytestmark = pytest.mark.timeout(120)  # many commands that are processes of their own
 GOOD = "My sumer was very good. I was in the sea with my frend and we swam every day until it was cold."
 KEYS = {"batch_id", "status", "pipeline_state", "essays", "refused"}
 
@@ -164,7 +165,7 @@ def test_accounts_while_the_server_runs_and_while_it_does_not(server: Served, ho
 def signs_in(url: str, link: str) -> bool:
     """Open a sign-in link as the page does: what stands after the # goes into the body, and nowhere else."""
     address, _, secret = link.partition("/sign-in#")
-    with httpx2.Client(base_url=url, headers={"origin": address}) as page:
+    with httpx2.Client(base_url=url, headers={"origin": address}, timeout=60) as page:
         done = page.post("/v1/session", json={"link": secret}).status_code == 201
         assert (page.get("/v1/me").status_code == 200) is done
     return done
@@ -361,11 +362,12 @@ def test_a_service_waits_for_its_database_and_stops_meanwhile() -> None:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
         assert process.stderr
         lines = [json.loads(process.stderr.readline()) for _ in range(2)]
-        with httpx2.Client(base_url=f"http://127.0.0.1:{own}", trust_env=False) as http:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{own}", trust_env=False, timeout=60) as http:
             alive, ready, asked = map(http.get, ("/healthz", "/readyz", "/internal/v1/ready"))
         process.terminate()
-        _, rest = process.communicate(timeout=10)
-    assert ([line["event"] for line in lines], process.returncode, rest) == (["serve.waiting"] * 2, 0, "")
+        _, rest = process.communicate(timeout=STOP_SECONDS)
+    lines += map(json.loads, rest.splitlines())
+    assert ({line["event"] for line in lines}, process.returncode) == ({"serve.waiting"}, 0)
     assert "HULEEDU_DATABASE_URL" in lines[0]["cause"]
     assert "secret" not in json.dumps(lines)
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})

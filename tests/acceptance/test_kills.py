@@ -91,7 +91,7 @@ class Term:
         raise AssertionError([batch["status"] for batch in found], troubles[-3:])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_nothing_is_lost_or_doubled_however_often_the_server_is_killed(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")  # noqa: T201 -- shown when the test fails, to have it again

@@ -23,7 +23,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 WIDE, NARROW = 1280, 390
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 Scheme = Literal["light", "dark"]
 
 
@@ -60,7 +60,7 @@ class Stage:
         control = json.loads((self.data_dir / CONTROL).read_text())
         headers = {"authorization": f"Bearer {control['key']}"}
         url = f"{control['url']}/gateway/internal/v1/users{path}"
-        return httpx2.post(url, json=body, headers=headers, trust_env=False).json()
+        return httpx2.post(url, json=body, headers=headers, trust_env=False, timeout=60).json()
 
     @contextmanager
     def context(

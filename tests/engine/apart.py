@@ -26,6 +26,7 @@ from huleedu.contracts.messages import MESSAGES, TOPICS
 from huleedu.orchestrator import store as orchestrator
 from huleedu.platform.errors import Retry
 from huleedu.platform.installation import opened
+from huleedu.platform.log import Backlog
 from huleedu.platform.log import store as log_store
 from huleedu.platform.log.kafka_topics import Cluster
 from huleedu.platform.settings import Settings
@@ -60,8 +61,8 @@ class Fleet:
         self.started: list[Served] = []
 
     def start(self, places: Iterable[Place]) -> None:
-        """Start these processes, all at once, and wait until all serve."""
-        with ThreadPoolExecutor(16) as pool:
+        """Start these processes, some at once, and wait until all serve."""
+        with ThreadPoolExecutor(4) as pool:
             for _ in pool.map(self._start, places):
                 """It serves."""
 
@@ -155,7 +156,9 @@ async def until_in_work(town: Town, batch_id: str) -> None:
 async def check(town: Town, anna: Teacher, *batch_ids: str) -> set[str]:
     """Check what was said of classes that went well, and what their teacher was told; return the ids of the former."""
     while not set(batch_ids) <= (told := _ends(fed := await feed(town, anna))).keys():
-        """The feed comes after what was said."""
+        """The feed comes after what was said, though perhaps before Kafka has it."""
+    while await town.platform.log.unsent() != Backlog():
+        """The relay brings it there."""
     kept = await asyncio.to_thread(everything, town.platform.settings.log_url.get_secret_value())
     said = {one["event_id"]: one for one in map(json.loads, kept) if one["subject"] in batch_ids}
     for batch_id in batch_ids:
@@ -234,9 +237,8 @@ async def until_shared(town: Town, copies: int) -> None:
             shares = [len(member.assignment.topic_partitions) for member in group.members] if stable else [0]
 
 
-async def behind(town: Town) -> dict[tuple[str, str, int], int]:
-    """Return by how many records each group has not come to the end of a partition that it hears."""
-    there = await asyncio.to_thread(ends, town.platform.settings.log_url.get_secret_value())
+async def behind(town: Town, there: dict[tuple[str, int], int]) -> dict[tuple[str, str, int], int]:
+    """Return by how many records each group has not come to these ends of the partitions that it hears."""
     rows = await town.platform.db.read(lambda tx: tx.all(select(log_store.position)))
     read = {(row.grp, row.topic, row.part): row.position for row in rows}
     return {
@@ -256,5 +258,11 @@ async def until_nothing_is_left_to_do(town: Town) -> None:
 
 async def _is_quiet(town: Town) -> bool:
     with suppress(Retry):  # connections to a server that was killed
-        return not (await town.platform.db.read(lambda tx: log_store.waiting(tx, 1)) or await behind(town))
+        there = await _ends_now(town)
+        at_the_ends = not await behind(town, there) and await town.platform.log.unsent() == Backlog()
+        return at_the_ends and await _ends_now(town) == there  # so nothing was said in between
     return False
+
+
+async def _ends_now(town: Town) -> dict[tuple[str, int], int]:
+    return await asyncio.to_thread(ends, town.platform.settings.log_url.get_secret_value())

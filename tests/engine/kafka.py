@@ -26,9 +26,18 @@ async def topics_at(url: str, topics: Collection[str] = tuple(TOPICS.values())) 
     mine = f"{server}/{uuid4()}?{query}"
     await asyncio.to_thread(create_topics, mine, topics)
     try:
+        await named(mine, topics)
         yield mine
     finally:
         await delete_topics(mine)
+
+
+async def named(url: str, topics: Collection[str]) -> None:
+    """Wait until the broker names these topics: the controller, which made them, is ahead of it."""
+    cluster = Cluster.of(url)
+    admin, wanted = AdminClient(cluster.config), {f"{cluster.prefix}{topic}" for topic in topics}
+    while wanted - (await asyncio.to_thread(admin.list_topics, timeout=10)).topics.keys():
+        """It names them in a moment."""
 
 
 async def delete_topics(url: str) -> None:
@@ -83,7 +92,7 @@ def messages(url: str) -> list[Message]:
     consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
     ended = 0
     while ended < len(places):
-        for message in consumer.consume(100, 1.0):
+        for message in consumer.consume(100, 0.1):
             error = message.error()
             ended += error is not None and error.code() == KafkaError._PARTITION_EOF
             found += [] if error else [message]

@@ -103,7 +103,7 @@ class Storm:
         """Kill each as often as it is its share; whatever was killed is started again at once."""
         victims = list(Counter(KILLS).elements())
         self._random.shuffle(victims)
-        with ThreadPoolExecutor() as hands:  # which let go of nothing that they have begun to start
+        with ThreadPoolExecutor(len(KILLS)) as hands:  # which let go of nothing that they have begun to start
             for name in victims:
                 # A moment at random: it waits for nothing.
                 await asyncio.sleep(self._random.uniform(*MOMENT_SECONDS))

@@ -164,7 +164,7 @@ async def test_no_credential_is_in_any_line_error_address_metric_or_trace(
     links = [await anna.link() for _ in range(3)]
     client = logging.getLogger("of.a.client")
     client.propagate = False  # it shares our process, and what it logs is not ours
-    async with listening(house) as url, httpx2.AsyncClient(base_url=url, headers={"origin": url}) as page:
+    async with listening(house) as url, httpx2.AsyncClient(base_url=url, headers={"origin": url}, timeout=60) as page:
 
         async def signed_in_by(**body: object) -> httpx2.Response:
             return await page.post("/v1/session", json=body)

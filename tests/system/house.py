@@ -27,6 +27,8 @@ from tests.given import DATABASES, database, heard
 
 _numbers = itertools.count(1)
 HEARTBEAT_SECONDS = 10.0
+PATIENT = {"bos_query_timeout_seconds": 30}
+"""A machine that pauses fails only the tests of what is done then."""
 Parts = list[tuple[str, tuple[str, bytes, str]]]
 
 
@@ -167,7 +169,7 @@ async def inhabited(
     **settings: Any,  # noqa: ANN401 -- of Settings
 ) -> AsyncIterator[House]:
     """Run the platform on this directory; the services named are there to be asked, and do nothing by themselves."""
-    async with opened(Settings(data_dir=directory, **settings), clock) as found:
+    async with opened(Settings(data_dir=directory, **(PATIENT | settings)), clock) as found:
         if backplane is not None:
             await backplane.start()
         async with AsyncExitStack() as stack:

@@ -80,9 +80,10 @@ class Runner:
         if attempt < TRIES:
             await self._back_off(attempt)
             return await self._process(deliveries, attempt + 1)
+        await self._platform.db.write(lambda tx: parking.give_up(tx, self._group, deliveries[0], cause, TRIES))
         with deliveries[0].bound():
             log.error("log.parked", group=self._group, topic=deliveries[0].record.topic, cause=cause)
-        return await self._platform.db.write(lambda tx: parking.give_up(tx, self._group, deliveries[0], cause, TRIES))
+        return None
 
     async def commit(self, deliveries: list[Delivery], apply: Apply) -> None:
         """Gather, apply, push; a passing fault is waited out for as long as it lasts, and nothing is skipped."""
