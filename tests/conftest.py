@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from huleedu.platform.app import Platform
 from huleedu.platform.db import Db
 from tests.given import DATABASES, Databases, RestlessClock, opened
 from tests.servers import ENGINE, Servers, servers_of_ones_own
+
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(trylast=True)

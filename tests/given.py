@@ -27,6 +27,9 @@ from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.migrate import migrate_postgres
 from huleedu.platform.settings import Settings
 
+PATIENT: dict[str, Any] = {"bos_query_timeout_seconds": 50}
+"""A machine that pauses fails only the tests of what is done then."""
+
 
 def described(frame: dict[str, Any]) -> dict[str, Any]:
     """Return a frame of `/ws`, which is one that the public description knows, and holds nothing besides."""
@@ -198,6 +201,6 @@ async def opened(directory: Path, clock: Clock, wrap: Callable[[Db], Db] = lambd
     blobs = FileBlobs(directory / "blobs")
     try:
         async with database(directory, clock, wrap) as db:
-            yield Platform(Settings(), Keys.of(directory), clock, db, EmbeddedLog(db), backplane, blobs)
+            yield Platform(Settings(**PATIENT), Keys.of(directory), clock, db, EmbeddedLog(db), backplane, blobs)
     finally:
         await backplane.aclose()

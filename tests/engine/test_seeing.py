@@ -23,6 +23,7 @@ from huleedu.services import ROSTER
 from tests.engine.apart import Town, fleet, town_of
 from tests.engine.kafka import messages
 from tests.engine.whole import second_engine
+from tests.given import PATIENT
 from tests.seeing import Samples, samples
 from tests.servers import ENGINE, Servers
 from tests.system.house import essay, parts
@@ -114,7 +115,7 @@ async def seen(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> As
             environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
             environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
             seen = Seen(collector)
-            with fleet(settings | {"log_level": "debug", "bos_query_timeout_seconds": 30}, directory) as found:
+            with fleet(settings | PATIENT | {"log_level": "debug"}, directory) as found:
                 await asyncio.to_thread(found.start, found.places)
                 async with town_of(found) as town:
                     await live(seen, town)

@@ -20,11 +20,12 @@ LONG = "There is a place by the sea where my grandmother lives, and every summer
 
 
 @pytest.fixture
-async def upload(school: School) -> AsyncIterator[Any]:
+async def upload(school: School, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """Upload these files to a batch, by the route that real uploads take, and return what became of each."""
     workers = school.services["files"].workers
     assert workers
     await workers.start()
+    monkeypatch.setattr(handlers, "EXTRACTION_SECONDS", 50.0)
 
     async def send(batch_id: str, *files: tuple[str, bytes], user_id: str = TEACHER) -> list[dict[str, Any]]:
         parts = [("files", (name, content, "application/octet-stream")) for name, content in files]

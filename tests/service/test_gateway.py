@@ -118,6 +118,7 @@ async def test_a_colleagues_batch_is_not_there_on_any_route(house: House, anna: 
     berit = await house.teacher("Berit Öst")
     batch_id = await anna.batch(essay())
     await anna.settled(batch_id, 1)
+    await house.folded()
     essay_id = (await anna.ask("GET", f"/batches/{batch_id}/essays", 200))["items"][0]["essay_id"]
     before = await anna.ask("GET", f"/batches/{batch_id}/status", 200)
     tried = 0
@@ -330,7 +331,7 @@ async def test_what_has_not_changed_is_not_sent_twice(house: House, anna: Teache
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     await anna.ask("POST", f"/batches/{batch_id}/essays", 201, files=parts(essay()))
     await anna.settled(batch_id, 1)
-    await house.folded()  # what is read there says, already, what is still to be heard: each makes a version
+    await house.folded()
     changed = await anna.http.get(url, headers=known)
     assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
     known = {"if-none-match": f'"other", W/{changed.headers["etag"]}'}

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from huleedu.cli import serve
 from huleedu.contracts.messages import TOPICS
+from huleedu.files import handlers
 from huleedu.platform.app import Platform, connect, running
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.backplane.redis import RedisClient
@@ -23,12 +25,10 @@ from huleedu.platform.log.embedded import EmbeddedLog
 from huleedu.platform.service import Service
 from huleedu.platform.settings import Settings
 from huleedu.services import build_all
-from tests.given import DATABASES, database, heard
+from tests.given import DATABASES, PATIENT, database, heard
 
 _numbers = itertools.count(1)
 HEARTBEAT_SECONDS = 10.0
-PATIENT = {"bos_query_timeout_seconds": 30}
-"""A machine that pauses fails only the tests of what is done then."""
 Parts = list[tuple[str, tuple[str, bytes, str]]]
 
 
@@ -141,7 +141,10 @@ class House:
         return httpx2.AsyncClient(transport=transport, base_url=origin, headers={"origin": origin})
 
     async def folded(self) -> None:
-        """Wait until the views show all that has been said."""
+        """Wait until the views have heard all that has been said: each message makes a version.
+
+        They ask the owners, and so show what is said in a message that they have not heard yet.
+        """
         aggregator = self.services["aggregator"]
         heard = {TOPICS[message] for message in aggregator.hears}
         while any(lag.size for lag in (await self.platform.log.lag(aggregator.group, heard)).values()):
@@ -173,6 +176,8 @@ async def inhabited(
         if backplane is not None:
             await backplane.start()
         async with AsyncExitStack() as stack:
+            patient = stack.enter_context(pytest.MonkeyPatch.context())
+            patient.setattr(handlers, "EXTRACTION_SECONDS", 50.0)
             platform = replace(found, backplane=backplane or found.backplane)
             if DATABASES.server:
                 db = await stack.enter_async_context(database(directory, found.clock))

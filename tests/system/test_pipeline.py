@@ -27,6 +27,7 @@ from tests.engine.apart import fleet, town_of
 from tests.engine.kafka import everything
 from tests.engine.s3 import held
 from tests.engine.whole import second_engine
+from tests.given import PATIENT
 from tests.servers import ENGINE
 from tests.service.stalled import stalled
 from tests.system.house import House, Teacher, essay, inhabited, parts
@@ -49,7 +50,7 @@ async def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         if request.param != "on one machine":
             settings = await stack.enter_async_context(second_engine(request.getfixturevalue("servers")))
         if request.param == "two of each":
-            apart = stack.enter_context(fleet(settings, directory, copies=2))
+            apart = stack.enter_context(fleet(PATIENT | settings, directory, copies=2))
             await asyncio.to_thread(apart.start, apart.places)
             yield await stack.enter_async_context(town_of(apart))
         else:

@@ -15,12 +15,13 @@ from huleedu.platform.workers import Workers
 if TYPE_CHECKING:
     from huleedu.platform.app import Platform
 
+PRELOAD = "huleedu.files.extract:preload"
 EXTRACTION_MIB = 256
 
 
 def build(platform: Platform) -> Service:
-    """Wire files. Hostile files are read in bare children, which share no memory with anything."""
-    workers = Workers(count=platform.settings.workers + SPARE, memory_mib=EXTRACTION_MIB)
+    """Wire files. Hostile files are read in bare children, which share nothing but code with anything."""
+    workers = Workers(count=platform.settings.workers + SPARE, preload=PRELOAD, memory_mib=EXTRACTION_MIB)
     files = Files(platform, workers)
     sweep = Sweep(platform, GROUP, gone)
     return Service(
