@@ -11,6 +11,7 @@ from sqlalchemy import select
 from huleedu.contracts.batch import BatchClientStatus, BatchPipelineCompletedV1, BatchPipelineRejectedV1
 from huleedu.contracts.essay import EssayContentProvisionedV1, EssayRemovedV1, EssayValidationFailedV1
 from huleedu.files import handlers, routes, store
+from huleedu.files.extract import extract
 from huleedu.files.unreadable import Unreadable
 from huleedu.platform.errors import Conflict, Gone, NotFound, Unprocessable
 from tests.service import held
@@ -71,6 +72,13 @@ async def test_every_file_of_an_upload_has_an_outcome_of_its_own(school: School,
     (said,) = await school.said(EssayContentProvisionedV1)
     assert said.essay_id == essay["essay_id"] == stored[0]["essay_id"]
     assert len(await school.said(EssayValidationFailedV1)) == 4
+
+
+@pytest.mark.usefixtures("upload")
+async def test_what_reads_a_file_is_loaded_before_the_time_of_the_first_begins(school: School) -> None:
+    workers = school.services["files"].workers
+    assert workers
+    assert await workers.run(held.loaded, extract.__module__, timeout_s=60)
 
 
 async def test_files_that_take_all_their_time_hold_up_no_other_teacher(
