@@ -121,7 +121,7 @@ class Machine:
             check=False,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
             env=os.environ | self.settings() | self._surroundings(),
         )
         assert (done.returncode == 0) is well, (own, done.returncode, done.stdout, done.stderr)
@@ -221,7 +221,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Mach
 
 def browser(site: Machine, transport: httpx2.HTTPTransport | None = None) -> httpx2.Client:
     """Return what a browser would be: it trusts the certificate, keeps cookies and says from which page it asks."""
-    return httpx2.Client(base_url=site.url, verify=trusting(site), headers={"origin": site.url}, transport=transport)
+    return httpx2.Client(
+        base_url=site.url, verify=trusting(site), headers={"origin": site.url}, transport=transport, timeout=60
+    )
 
 
 def trusting(site: Machine) -> ssl.SSLContext:
