@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import pytest_asyncio
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
@@ -21,12 +22,13 @@ from huleedu.contracts.messages import MESSAGES
 from huleedu.platform import migrate
 from huleedu.platform.blobs.s3 import S3Blobs
 from huleedu.platform.http import NOT_READY
-from huleedu.platform.installation import prepare
+from huleedu.platform.installation import prepare, prepare_database
 from huleedu.platform.log.kafka_topics import Cluster, create_topics
 from huleedu.platform.settings import Settings
-from tests.engine.kafka import altered
+from tests.engine.kafka import altered, topics_at
 from tests.engine.rights import MINIMUM, Right, allow, denied, guests
 from tests.engine.whole import passwords, second_engine
+from tests.given import Databases
 from tests.servers import ENGINE, Servers
 
 pytestmark = [*ENGINE]
@@ -36,13 +38,35 @@ Engine = dict[str, Any]
 Break = Callable[[Engine], Awaitable[None]]
 
 
-@pytest.fixture
-async def engine(servers: Servers, tmp_path: Path) -> AsyncIterator[Engine]:
-    """The settings of a sound second engine."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sound(servers: Servers) -> AsyncIterator[Engine]:
+    """The settings of a sound second engine, which all tests look at and none changes."""
     async with second_engine(servers) as settings:
         await prepare(Settings(**settings))
-        yield settings | {"data_dir": tmp_path}
-        await asyncio.to_thread(create_topics, settings["log_url"])
+        yield settings
+
+
+@pytest.fixture
+def engine(sound: Engine, tmp_path: Path) -> Engine:
+    """Those settings, to be changed as one likes; whoever changes what they name takes a place of his own first."""
+    return sound | {"data_dir": tmp_path}
+
+
+@pytest.fixture
+async def own_topics(servers: Servers, engine: Engine) -> AsyncIterator[Engine]:
+    """Those settings with topics that nobody else uses."""
+    async with topics_at(servers.env("kafka")["SERVERS_KAFKA_SASL_URL"]) as log_url:
+        yield engine | {"log_url": log_url}
+        await asyncio.to_thread(create_topics, log_url)
+
+
+async def own_database(engine: Engine) -> str:
+    """Have a sound database that nobody else uses, and return its address."""
+    databases = Databases()
+    databases.server = engine["database_url"]
+    engine["database_url"] = await databases.create()
+    await prepare_database(Settings(**engine))
+    return str(engine["database_url"])
 
 
 async def wrong(engine: Engine) -> dict[str, str]:
@@ -78,11 +102,11 @@ async def no_database(engine: Engine) -> None:
 
 
 async def not_migrated(engine: Engine) -> None:
-    await execute(engine["database_url"], "DELETE FROM alembic_version WHERE version_num LIKE 'files%'")
+    await execute(await own_database(engine), "DELETE FROM alembic_version WHERE version_num LIKE 'files%'")
 
 
 async def lost_tables(engine: Engine) -> None:
-    await execute(engine["database_url"], "DROP TABLE essay CASCADE", "DROP TABLE feed")
+    await execute(await own_database(engine), "DROP TABLE essay CASCADE", "DROP TABLE feed")
 
 
 async def least_rights(engine: Engine) -> str:
@@ -99,7 +123,7 @@ async def least_rights(engine: Engine) -> str:
 
 
 async def no_rights(engine: Engine) -> None:
-    database = engine["database_url"]
+    database = await own_database(engine)
     await execute(database, f"REVOKE DELETE ON essay FROM {await least_rights(engine)}")
 
 
@@ -177,6 +201,19 @@ async def no_store(engine: Engine) -> None:
     engine["blobs_url"] += "?endpoint_url=http://127.0.0.1:1"
 
 
+async def told_by_itself(
+    engine: Engine, break_it: Break, what: str, mend: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Break it, and see that nothing else is told, and no password."""
+    right = passwords(engine)
+    await break_it(engine)
+    told = await wrong(engine)
+    assert told.keys() == {what}
+    assert mend in told[what]
+    shown = told[what] + "".join(capfd.readouterr())
+    assert not [password for password in right | passwords(engine) if password in shown]
+
+
 async def test_a_sound_engine(engine: Engine) -> None:
     checks = await diagnose(Settings(**engine))
     assert [check for check in checks if not check.sound] == []
@@ -196,16 +233,6 @@ async def test_a_sound_engine(engine: Engine) -> None:
         (no_rights, "PostgreSQL", "may not use essay: grant it"),
         (no_log, "PostgreSQL", "set HULEEDU_LOG_URL"),
         (no_database_url, "Kafka", "set HULEEDU_DATABASE_URL"),
-        (missing_topic, "Kafka", f"{MESSAGES[0].topic}. Run `huleedu migrate`"),
-        (other_partitions, "Kafka", "has 3 partitions and must have 6"),
-        (short_retention, "Kafka", f"{MESSAGES[0].topic} forgets too early: set its retention.ms to 604800000"),
-        (compacted, "Kafka", f"{MESSAGES[0].topic} is compacted and loses records: set its cleanup.policy to delete"),
-        (
-            compacted_too,
-            "Kafka",
-            f"{MESSAGES[0].topic} is compacted and loses records: set its cleanup.policy to delete",
-        ),
-        (small_records, "Kafka", f"{MESSAGES[0].topic} refuses large records: set its max.message.bytes to 4194304"),
         (unknown_user, "Kafka", "Invalid username or password"),
         (no_broker, "Kafka", "Connection refused"),
         (no_place_for_the_backplane, "settings", "what they keep: set HULEEDU_BACKPLANE_URL."),
@@ -218,19 +245,30 @@ async def test_a_sound_engine(engine: Engine) -> None:
 async def test_what_is_broken_is_told_by_itself_with_what_to_mend(
     engine: Engine, break_it: Break, what: str, mend: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    right = passwords(engine)
-    await break_it(engine)
-    told = await wrong(engine)
-    assert told.keys() == {what}
-    assert mend in told[what]
-    shown = told[what] + "".join(capfd.readouterr())
-    assert not [password for password in right | passwords(engine) if password in shown]
+    await told_by_itself(engine, break_it, what, mend, capfd)
 
 
-async def test_a_group_that_may_not_be_read(engine: Engine, servers: Servers) -> None:
-    url = engine["log_url"]
+@pytest.mark.parametrize(
+    ("break_it", "mend"),
+    [
+        (missing_topic, f"{MESSAGES[0].topic}. Run `huleedu migrate`"),
+        (other_partitions, "has 3 partitions and must have 6"),
+        (short_retention, f"{MESSAGES[0].topic} forgets too early: set its retention.ms to 604800000"),
+        (compacted, f"{MESSAGES[0].topic} is compacted and loses records: set its cleanup.policy to delete"),
+        (compacted_too, f"{MESSAGES[0].topic} is compacted and loses records: set its cleanup.policy to delete"),
+        (small_records, f"{MESSAGES[0].topic} refuses large records: set its max.message.bytes to 4194304"),
+    ],
+)
+async def test_a_topic_that_is_broken_is_told_by_itself_with_what_to_mend(
+    own_topics: Engine, break_it: Break, mend: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await told_by_itself(own_topics, break_it, "Kafka", mend, capfd)
+
+
+async def test_a_group_that_may_not_be_read(own_topics: Engine, servers: Servers) -> None:
+    url = own_topics["log_url"]
     await allow(url, *MINIMUM)
-    guest = engine | {"log_url": guests(servers, url)}
+    guest = own_topics | {"log_url": guests(servers, url)}
     assert await wrong(guest) == {}
     async with denied(url, Right(ResourceType.GROUP, "phase-service", AclOperation.READ)):
         told = await wrong(guest)
@@ -260,7 +298,7 @@ async def test_a_transaction_that_is_left_open(engine: Engine, monkeypatch: pyte
 
 
 async def test_a_transaction_of_which_this_role_is_told_little(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = engine["database_url"]
+    url = await own_database(engine)
     await least_rights(engine)
     monkeypatch.setattr(migrate, "LEFT_OPEN_SECONDS", 0.0)
     async with left_open(url) as pid:
