@@ -2,13 +2,15 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Column, ForeignKey, Integer, LargeBinary, MetaData, Table, insert, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
-from huleedu.platform.db import Db, ReadTx, Timestamp, Tx
+from huleedu.platform.clock import Clock
+from huleedu.platform.db import Db, ReadTx, Timestamp, Tx, sqlite
 from huleedu.platform.errors import Retry
 
 tables = MetaData()
@@ -101,6 +103,35 @@ async def test_a_full_disk_passes_and_a_wrong_statement_does_not(db: Db) -> None
     assert isinstance(outcomes[1], OperationalError)
     await db.write(lambda tx: tx.execute(text("PRAGMA max_page_count=1000000")))
     assert await db.write(add(1)) == 1
+
+
+async def test_it_is_started_when_its_writer_has_connected(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*given: Any) -> None:  # noqa: ANN401 -- the driver's connection, the pool's record
+        connecting.set()
+        may_go_on.wait()
+        configure(*given)
+
+    configure, connecting, may_go_on = sqlite._configure, threading.Event(), threading.Event()
+    monkeypatch.setattr(sqlite, "_configure", slow)
+    db = sqlite.SqliteDb(tmp_path / "new.db", clock)
+    starting = asyncio.ensure_future(db.start())
+    await asyncio.to_thread(connecting.wait)
+    early = starting.done()
+    may_go_on.set()
+    await starting
+    await db.close()
+    assert not early
+
+
+async def test_a_writer_that_cannot_connect_says_why(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "letter.db"
+    path.write_bytes(b"Dear Anna, " * 100)
+    db = sqlite.SqliteDb(path, clock)
+    with pytest.raises(DatabaseError, match="not a database"):
+        await db.start()
+    await db.close()
 
 
 async def test_it_is_durable_and_says_when_it_is_closed(db: Db) -> None:

@@ -78,14 +78,16 @@ class SqliteDb(Db):
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._local = threading.local()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
-        self._writer = threading.Thread(target=self._write_forever, name="db-write", daemon=True)
+        self._writer: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
 
     @override
     async def start(self) -> None:
-        """Start the writer."""
+        """Start the writer, which has connected: a reader that came first might find the file locked, or lock it."""
         self._loop = asyncio.get_running_loop()
+        connection = await asyncio.to_thread(self._engine.connect)
+        self._writer = threading.Thread(target=self._write_forever, args=[connection], name="db-write", daemon=True)
         self._writer.start()
         self._open = True
 
@@ -94,7 +96,8 @@ class SqliteDb(Db):
         """Finish what was asked for, then let go of the file."""
         self._open = False
         self._jobs.put(None)
-        await asyncio.to_thread(self._writer.join)
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.join)
         await asyncio.to_thread(self._readers.shutdown)
         self._engine.dispose()
 
@@ -125,8 +128,8 @@ class SqliteDb(Db):
         finally:
             connection.exec_driver_sql("ROLLBACK")
 
-    def _write_forever(self) -> None:
-        with self._engine.connect() as connection:
+    def _write_forever(self, connection: Connection) -> None:
+        with connection:
             while (job := self._jobs.get()) is not None:
                 group, announced, last = self._commit_group(connection, job)
                 self._deliver(group, frozenset(announced))
