@@ -35,6 +35,8 @@ ALIKE = """
     WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'
 """
 """Text compares by its bytes, as in SQLite and Python, whatever the server's locale and its next version think."""
+FIRST_SECONDS = 60.0
+"""Whoever comes second waits so long for the one who migrates a file already."""
 DENIED_STATE = "42501"
 NOT_OWNER = (
     "The role of HULEEDU_DATABASE_URL may not do that with the tables: run `huleedu migrate` as their owner, who grants"
@@ -80,7 +82,12 @@ def migrate(path: Path) -> list[str]:
     The whole upgrade is one transaction: whoever is stopped on the way, or comes second, finds all of it or nothing.
     """
     # The driver would begin before INSERT only, and so commit each CREATE by itself.
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": FIRST_SECONDS},
+    )
     with engine.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         has = _upgrade(connection, f"{path} was made by a newer HuleEdu", "choose another --data-dir")
