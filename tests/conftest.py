@@ -11,7 +11,7 @@ import structlog
 from hypothesis import settings
 
 from huleedu.platform.app import Platform
-from huleedu.platform.db import Db
+from huleedu.platform.db import Db, postgres
 from tests.given import DATABASES, Databases, RestlessClock, opened
 from tests.servers import ENGINE, Servers, servers_of_ones_own
 
@@ -46,11 +46,13 @@ def clock() -> RestlessClock:
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=ENGINE)])
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every database of the module is one of these, each in its turn."""
+    """Every database of the module is one of these, each in its turn; a slow machine may take long to connect."""
     if request.param == "postgres":
         servers: Servers = request.getfixturevalue("servers")
         DATABASES.server = servers.env("postgres")["HULEEDU_DATABASE_URL"]
-    yield request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "CONNECT_SECONDS", 30.0)
+        yield request.param
     asyncio.run(DATABASES.clear())
     DATABASES.server = ""
 
