@@ -1,20 +1,21 @@
 """What tests are given: a whole platform in a directory of its own, and time that passes when somebody waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 from sqlalchemy import create_engine
 from typing_extensions import override
 
 from huleedu.contracts.notice import ServerFrame
 from huleedu.platform.app import Platform
-from huleedu.platform.backplane import Backplane
+from huleedu.platform.backplane import Backplane, redis
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.blobs.files import FileBlobs
 from huleedu.platform.clock import Clock
@@ -48,6 +49,16 @@ async def heard(backplane: Backplane, channel: str) -> AsyncIterator[asyncio.Que
 
     async with backplane.subscribe(channel, hear):
         yield kept
+
+
+@contextmanager
+def patient_with_redis() -> Iterator[None]:
+    """Wait for Redis longer than a slow machine pauses: what is not answered is said again, or cuts the connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis, "ANSWER_SECONDS", 30.0)
+        for option in ("socket_connect_timeout", "socket_timeout"):
+            patch.setitem(redis.OPTIONS, option, 30.0)
+        yield
 
 
 class ManualClock(Clock):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 from limits import RateLimitItemPerMinute
@@ -12,15 +12,17 @@ from huleedu.platform.backplane import Backplane
 from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.context import new_id
-from tests.given import heard
+from tests.given import heard, patient_with_redis
 from tests.servers import ENGINE
 
 
 @pytest.fixture(params=["in process", pytest.param("redis", marks=ENGINE)])
-def stopped(request: pytest.FixtureRequest) -> Backplane:
+def stopped(request: pytest.FixtureRequest) -> Iterator[Backplane]:
     if request.param == "in process":
-        return MemoryBackplane("gateway-7")
-    return RedisClient("gateway-7", request.getfixturevalue("servers").env("redis")["HULEEDU_BACKPLANE_URL"])
+        yield MemoryBackplane("gateway-7")
+        return
+    with patient_with_redis():
+        yield RedisClient("gateway-7", request.getfixturevalue("servers").env("redis")["HULEEDU_BACKPLANE_URL"])
 
 
 @pytest.fixture

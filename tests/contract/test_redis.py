@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,18 @@ from huleedu.platform.backplane.redis import RedisClient
 from huleedu.platform.context import new_id
 from huleedu.platform.errors import TooMany, Unavailable
 from huleedu.services import ROSTER
-from tests.given import heard
+from tests.given import heard, patient_with_redis
 from tests.servers import ENGINE, Servers
 from tests.system.house import inhabited
 
 pytestmark = list(ENGINE)
+
+
+@pytest.fixture
+def patient() -> Iterator[None]:
+    """Not where Redis hangs, or is away until somebody has joined: that takes as long as one waits for it."""
+    with patient_with_redis():
+        yield
 
 
 @pytest.fixture
@@ -66,6 +73,7 @@ async def restart(servers: Servers) -> None:
     await asyncio.to_thread(servers.up, "redis")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_one_connection_brings_all_messages_whatever_the_number_of_subscribers(url: str) -> None:
     async with client(url) as backplane, client(url, "gateway-8") as other, AsyncExitStack() as stack:
         subscriptions = [
@@ -78,6 +86,7 @@ async def test_one_connection_brings_all_messages_whatever_the_number_of_subscri
         assert [await messages.get() for user, messages in subscriptions if user < 8] == [str(n) for n in range(8)] * 3
 
 
+@pytest.mark.usefixtures("patient")
 async def test_restarts_and_comings_and_goings_leave_nothing_behind(url: str, servers: Servers) -> None:
     tasks = asyncio.all_tasks()
     async with client(url) as backplane, heard(backplane, "staying") as staying:
@@ -109,6 +118,7 @@ async def come_and_go(backplane: RedisClient, numbers: Sequence[int]) -> None:
         (b"!nonsense\r\n", 'InvalidResponse Protocol error, got "!" as reply type byte'),
     ],
 )
+@pytest.mark.usefixtures("patient")
 async def test_what_came_before_an_error_is_heard_together_and_one_begins_anew(
     url: str, error: bytes, cause: str
 ) -> None:
@@ -170,6 +180,7 @@ async def test_a_server_that_hangs_holds_up_nobody_for_long(url: str, servers: S
             os.kill(servers.pid("redis"), signal.SIGCONT)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_subscriber_that_leaves_before_its_subscription_is_in_force_leaves_nothing(url: str) -> None:
     async with client(url) as backplane:
         await backplane.restored()
@@ -187,6 +198,7 @@ async def test_a_subscriber_that_leaves_before_its_subscription_is_in_force_leav
             assert listening["sub"] == "1"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_processes_count_together_and_each_alone_while_the_server_is_away(url: str, servers: Servers) -> None:
     async with client(url) as backplane, client(url) as other:
         here, there, key = Rates(backplane.counters), Rates(other.counters), str(new_id())
@@ -204,6 +216,7 @@ async def test_processes_count_together_and_each_alone_while_the_server_is_away(
         await asyncio.to_thread(servers.up, "redis")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_password_can_be_tried_at_two_gateways_no_oftener_than_at_one(url: str, tmp_path: Path) -> None:
     wrong = {"email": f"{new_id()}@school.se", "password": "a wrong password"}
     places = [inhabited(tmp_path / name, without=ROSTER, backplane_url=url) for name in ("one", "other")]
