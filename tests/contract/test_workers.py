@@ -32,8 +32,8 @@ class Stuck:
         self.fifo = fifo
         os.mkfifo(fifo)
 
-    async def begin(self, workers: Workers, timeout_s: float = LONG_S) -> "asyncio.Task[int]":
-        call = asyncio.create_task(workers.run(self.fifo.write_bytes, bytes(1_000_000), timeout_s=timeout_s))
+    async def begin(self, workers: Workers) -> "asyncio.Task[int]":
+        call = asyncio.create_task(workers.run(self.fifo.write_bytes, bytes(1_000_000), timeout_s=LONG_S))
         self.reader = await asyncio.to_thread(os.open, self.fifo, os.O_RDONLY)
         return call
 
@@ -75,11 +75,15 @@ async def test_one_killed_child_fails_its_own_call_and_no_other() -> None:
 
 
 async def test_a_stuck_call_times_out_alone_and_the_one_behind_it_has_its_full_time(
-    single: Workers, stuck: Stuck
+    single: Workers, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = await stuck.begin(single, timeout_s=1.0)
-    behind = asyncio.create_task(single.run(divmod, 7, 2, timeout_s=0.9))
-    with pytest.raises(WorkerTimeout, match="longer than 1 s"):
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    call = await stuck.begin(single)
+    behind = asyncio.create_task(single.run(divmod, 7, 2, timeout_s=LONG_S))
+    await asyncio.sleep(0)  # it waits
+    monkeypatch.setattr(loop, "time", lambda: time() + LONG_S)
+    with pytest.raises(WorkerTimeout, match="longer than 50 s"):
         await call
     await stuck.gone()
     assert await behind == (3, 1)
@@ -158,10 +162,11 @@ async def test_closing_ends_a_running_call_and_whatever_is_still_loading(stuck: 
 
 
 SERVER = """
-import asyncio, os, re, signal
+import asyncio, math, os, re, signal
 from huleedu.platform.workers import Workers
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = math.inf
     workers = Workers(count=2, preload="hold:hold")
     await workers.start()
     stuck = asyncio.ensure_future(workers.run(re.match, "(a+)+$", "a" * 60 + "b", timeout_s=99))
