@@ -53,7 +53,7 @@ SESSION = {
     "jit": "off",  # compiling takes longer than any statement of ours
 }
 ELECT = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))"
-RETIRED = "SET idle_session_timeout = '10s'"
+RETIRED = {"idle_session_timeout": "10s"}
 """The server ends the session of an elected process that has been stopped, and another can be elected."""
 SILENT_SECONDS = 10.0
 SILENT = text("""
@@ -215,8 +215,7 @@ class PostgresDb(Db):
         """Whoever has the lock has it until its session ends, which is as soon as the process does."""
         try:
             if self._office is None or self._office.is_closed():
-                self._office = await self._connect()
-                await self._office.execute(RETIRED)
+                self._office = await self._connect(server_settings=SESSION | RETIRED)
             return bool(await self._office.fetchval(ELECT, office))
         except LOST:
             return False
