@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -13,15 +15,32 @@ from fastapi import APIRouter, Response
 from stamina.instrumentation import set_on_retry_hooks
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
+from typing_extensions import override
 
 from huleedu.platform.context import bound, current, new_id
 from huleedu.platform.errors import Conflict, Gone, NotFound, Problem, Unavailable
-from huleedu.platform.http import FAILURES, NOT_READY, Peer, Refused, Stranger, internal_app, problem_response
+from huleedu.platform.http import (
+    FAILURES,
+    NOT_READY,
+    REST_SECONDS,
+    Peer,
+    Refused,
+    Stranger,
+    internal_app,
+    problem_response,
+)
 from huleedu.platform.keys import Keys
 from huleedu.platform.settings import Settings
 
 KEY = "the key"
+PATIENT = 50.0
+"""Seconds, more than a machine pauses."""
 Answer = Callable[[], Awaitable[Any]]
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huleedu.platform.http.CONNECT_SECONDS", PATIENT)
 
 
 async def refuse(problem: Problem) -> None:
@@ -35,7 +54,7 @@ def serving(answer: Answer) -> ASGIApp:
     return internal_app("things", [router], Keys(KEY))
 
 
-def asking(answer: Answer, key: str = KEY, seconds: float = 5) -> Peer:
+def asking(answer: Answer, key: str = KEY, seconds: float = PATIENT) -> Peer:
     """Return the way to a service that answers so."""
     peer = Peer("things", key, Settings(bos_query_timeout_seconds=seconds))
     peer.connect(serving(answer))
@@ -174,7 +193,7 @@ class Place:
 
 
 @asynccontextmanager
-async def places(count: int, seconds: float = 5) -> AsyncIterator[tuple[Peer, list[Place]]]:
+async def places(count: int, seconds: float = PATIENT) -> AsyncIterator[tuple[Peer, list[Place]]]:
     """Run a service in so many places; return the way to them."""
     found = [Place() for _ in range(count)]
     async with AsyncExitStack() as stack:
@@ -188,42 +207,78 @@ async def places(count: int, seconds: float = 5) -> AsyncIterator[tuple[Peer, li
     await asyncio.gather(*(task for place in found for task in place.serving if task))
 
 
+async def test_a_place_that_is_silent_is_given_up() -> None:
+    async with places(1, seconds=0.3) as (peer, (place,)):
+        place.says = b""
+        with pytest.raises(Unavailable):
+            await peer.ask("GET", "/internal/v1/things")
+
+
+class Far(httpx2.AsyncBaseTransport):
+    """Where each request is answered at once, or comes to nothing; then as much time has passed as it was given."""
+
+    def __init__(self, time: SimpleNamespace) -> None:
+        self.asked = 0
+        self.fails: Exception | None = None
+        self._time = time
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked += 1
+        if self.fails is None:
+            return httpx2.Response(200, json={})
+        if isinstance(self.fails, TimeoutError):
+            self._time.now += 3 * request.extensions["timeout"]["connect"]  # a third is for the connection
+        raise self.fails
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the way to a service takes for the time: it passes where somebody is silent."""
+    time = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("huleedu.platform.http.time", SimpleNamespace(monotonic=lambda: time.now))
+    return time
+
+
+def far(time: SimpleNamespace, count: int) -> tuple[Peer, list[Far]]:
+    """Return the way to a service in so many places, and the places."""
+    found = [Far(time) for _ in range(count)]
+    peer = Peer("things", KEY, Settings(bos_query_timeout_seconds=PATIENT))
+    peer._ways = deque(peer._way(f"http://things-{place}", transport) for place, transport in enumerate(found))
+    return peer, found
+
+
 async def test_a_service_in_several_places_is_asked_in_turn_and_one_that_hangs_is_soon_let_be(
-    monkeypatch: pytest.MonkeyPatch,
+    time: SimpleNamespace,
 ) -> None:
-    monkeypatch.setattr("huleedu.platform.http.REST_SECONDS", 600)
-    async with places(2, seconds=2) as (peer, (one, other)):
-        for _ in range(4):
+    peer, (one, other) = far(time, 2)
+    for _ in range(4):
+        await peer.ask("GET", "/internal/v1/things")
+    assert (one.asked, other.asked) == (2, 2)
+    one.fails = TimeoutError()
+    for _ in range(20):
+        await peer.ask("GET", "/internal/v1/things")
+    assert (one.asked, other.asked) == (2 + FAILURES, 2 + 20)
+
+
+async def test_who_asks_again_asks_elsewhere_whoever_has_asked_meanwhile(time: SimpleNamespace) -> None:
+    peer, (one, other) = far(time, 2)
+    one.fails = TimeoutError()
+    three = [peer.ask("GET", "/internal/v1/things") for _ in range(3)]
+    assert await asyncio.gather(*three) == [{}] * 3
+    assert (one.asked, other.asked) == (1, 3)
+
+
+async def test_what_does_not_answer_is_not_waited_for_by_everybody_and_is_found_again(time: SimpleNamespace) -> None:
+    peer, (place,) = far(time, 1)
+    place.fails = TimeoutError()
+    for asked in range(1, 6):
+        with pytest.raises(Unavailable):
             await peer.ask("GET", "/internal/v1/things")
-        assert (one.asked, other.asked) == (2, 2)
-        one.says = b""
-        for _ in range(20):
-            await peer.ask("GET", "/internal/v1/things")
-        assert (one.asked, other.asked) == (2 + FAILURES, 2 + 20)
-
-
-async def test_who_asks_again_asks_elsewhere_whoever_has_asked_meanwhile() -> None:
-    async with places(2, seconds=2) as (peer, (one, other)):
-        one.says = b""
-        three = [peer.ask("GET", "/internal/v1/things") for _ in range(3)]
-        assert await asyncio.gather(*three) == [{}] * 3
-        assert (one.asked, other.asked) == (1, 3)
-
-
-async def test_what_does_not_answer_is_not_waited_for_by_everybody_and_is_found_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("huleedu.platform.http.REST_SECONDS", 600)
-    async with places(1, seconds=1) as (peer, (place,)):
-        answer, place.says = place.says, b""
-        for asked in range(1, 6):
-            with pytest.raises(Unavailable):
-                await peer.ask("GET", "/internal/v1/things")
-            assert place.asked == min(asked, FAILURES), "the whole time-out was waited for once"
-        place.says = answer
-        for way in peer._ways:
-            way._resting_until = 0.0  # it has rested
-        assert [await peer.ask("GET", "/internal/v1/things") for _ in range(3)] == [{}] * 3
+        assert place.asked == min(asked, FAILURES), "the whole time-out was waited for once"
+    place.fails = None
+    time.now += REST_SECONDS
+    assert [await peer.ask("GET", "/internal/v1/things") for _ in range(3)] == [{}] * 3
 
 
 async def test_what_may_be_done_once_only_is_asked_elsewhere_if_it_was_never_sent() -> None:
@@ -232,7 +287,7 @@ async def test_what_may_be_done_once_only_is_asked_elsewhere_if_it_was_never_sen
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             at = f"things=http://127.0.0.1:{nobody.getsockname()[1]} things={address}"
-            peer = Peer("things", KEY, Settings(peers=at))
+            peer = Peer("things", KEY, Settings(peers=at, bos_query_timeout_seconds=PATIENT))
             assert [await peer.ask("POST", "/internal/v1/things", retry=False) for _ in range(4)] == [{}] * 4
             assert place.asked == 4
             await peer.aclose()
@@ -262,17 +317,20 @@ async def test_what_may_be_done_once_only_is_asked_elsewhere_if_who_was_asked_do
 
 
 async def test_who_asked_a_service_hears_only_that_one_of_them_is_away() -> None:
-    async with places(1, seconds=1) as (peer, (starting,)):
+    async with places(1) as (peer, (starting,)):
         starting.says = not_ready()
         with pytest.raises(Unavailable) as told:
             await peer.ask("GET", "/internal/v1/things")
     assert told.value.code == Unavailable.code, "for which the page has a sentence"
 
 
-async def test_what_may_be_done_once_only_is_not_asked_again_if_it_may_have_been_done() -> None:
-    async with places(2, seconds=0.5) as (peer, found):
-        for place in found:
-            place.says = b""
-        with pytest.raises(Unavailable):
-            await peer.ask("POST", "/internal/v1/things", retry=False)
-        assert sum(place.asked for place in found) == 1
+@pytest.mark.parametrize("fails", [httpx2.ReadError("lost"), TimeoutError()], ids=repr)
+async def test_what_may_be_done_once_only_is_not_asked_again_if_it_may_have_been_done(
+    time: SimpleNamespace, fails: Exception
+) -> None:
+    peer, found = far(time, 2)
+    for place in found:
+        place.fails = fails
+    with pytest.raises(Unavailable):
+        await peer.ask("POST", "/internal/v1/things", retry=False)
+    assert sum(place.asked for place in found) == 1
