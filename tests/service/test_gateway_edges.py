@@ -91,7 +91,10 @@ async def unheard(_message: Message) -> None:
     raise ConnectionError("died while it told")
 
 
-async def test_ready_means_every_service_and_says_which_is_missing(house: House) -> None:
+async def test_ready_means_every_service_and_says_which_is_missing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huleedu.platform.readiness.ANSWER_SECONDS", 30)
     assert (await house.http().get("/readyz")).status_code == 200
     lost = house.platform.peer("phases")
     lost.connect(Response(status_code=503))
@@ -128,6 +131,7 @@ async def test_what_can_be_done_without_is_named_and_not_asked_again_before_it_h
         assert (found.status_code, found.json()["missing"]) == (200, ["log", "backplane", "blobs"])
     assert asked == {"log": 1, "backplane": 1, "blobs": 1}
     let.set()
+    monkeypatch.setattr("huleedu.platform.readiness.ANSWER_SECONDS", 30)
     while (await house.http().get("/readyz")).json()["missing"]:
         """The answers come soon."""
 

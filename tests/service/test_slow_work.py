@@ -17,7 +17,6 @@ from tests.service import quirky
 from tests.service.test_phases import Office, office
 
 __all__ = ["office"]  # the fixture
-FOREVER = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +25,11 @@ def engine() -> str:
     return "sqlite"
 
 
-async def the_log_goes_on_while_an_essay_is_worked_on(office: Office, fifo: Path) -> None:
+async def the_log_goes_on_while_an_essay_is_worked_on(office: Office, fifo: Path, seconds: float) -> None:
     os.mkfifo(fifo)
     asked = asyncio.ensure_future(office.request(f"wait {fifo}"))
     try:
-        await asyncio.wait_for(asyncio.shield(asked), FOREVER)
+        await asyncio.wait_for(asyncio.shield(asked), seconds)
     except TimeoutError as error:
         raise AssertionError("the log waits for the work") from error
     finally:
@@ -40,7 +39,7 @@ async def the_log_goes_on_while_an_essay_is_worked_on(office: Office, fifo: Path
 
 
 async def test_the_log_goes_on_while_an_essay_is_worked_on(office: Office, tmp_path: Path) -> None:
-    await the_log_goes_on_while_an_essay_is_worked_on(office, tmp_path / "fifo")
+    await the_log_goes_on_while_an_essay_is_worked_on(office, tmp_path / "fifo", seconds=50)
 
 
 async def test_work_in_a_handler_would_be_noticed(
@@ -56,4 +55,4 @@ async def test_work_in_a_handler_would_be_noticed(
     hears: Any = office.school.services["phases"].on
     monkeypatch.setitem(hears, PhaseWorkRequestedV1, partial(works_at_once, Phases()))
     with pytest.raises(AssertionError, match="the log waits"):
-        await the_log_goes_on_while_an_essay_is_worked_on(office, tmp_path / "fifo")
+        await the_log_goes_on_while_an_essay_is_worked_on(office, tmp_path / "fifo", seconds=5)
