@@ -13,6 +13,7 @@ from huleedu.contracts.envelope import Event, EventEnvelope
 from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.app import connect, running
+from huleedu.platform.clock import Clock
 from huleedu.platform.log import parking, store
 from tests.service.world import CHANGED, EFFECT, GROUP, REJECTED, Killed, Lane, World, event, events, world_at
 
@@ -135,22 +136,23 @@ async def test_one_without_an_owner_is_for_the_operator_only(world: World) -> No
     assert await world.told() == []
 
 
-async def test_an_operator_sees_what_is_parked_and_has_it_handled_while_the_service_runs(world: World) -> None:
-    connect(world.live, [world.service])
-    peer = world.live.peer("world")
-    world.broken = {(X, 1)}
-    channels = [EFFECT, store.topic_channel(TOPICS[RecordParkedV1])]
-    async with running(world.live, [world.service]):
-        with world.db.watch(channels) as watch:
-            await world.say(*events(X, range(4)), *events(Y, range(4)))
-            while len(await world.letters(X)) < 3 or len(await world.effects(Y)) < 4:
-                await watch.take()
-            items = (await peer.ask("GET", "/internal/v1/dead-letters"))["items"]
-            assert [(item["key"], item["attempts"]) for item in items] == [("x", 3), ("x", 0), ("x", 0)]
-            world.broken.clear()
-            assert await peer.ask("POST", "/internal/v1/dead-letters", params={"key": "y"}) == {"requested": 0}
-            assert await peer.ask("POST", "/internal/v1/dead-letters", params={"key": "x"}) == {"requested": 3}
-            while await world.letters(X):
-                await watch.take()
-    await peer.aclose()
-    assert await world.effects(X) == await world.effects(Y) == [0, 1, 2, 3]
+async def test_an_operator_sees_what_is_parked_and_has_it_handled_while_the_service_runs(tmp_path: Path) -> None:
+    async with world_at(tmp_path, Clock()) as world:  # while the runner stalls, trims would use up a restless one
+        connect(world.live, [world.service])
+        peer = world.live.peer("world")
+        world.broken = {(X, 1)}
+        channels = [EFFECT, store.topic_channel(TOPICS[RecordParkedV1])]
+        async with running(world.live, [world.service]):
+            with world.db.watch(channels) as watch:
+                await world.say(*events(X, range(4)), *events(Y, range(4)))
+                while len(await world.letters(X)) < 3 or len(await world.effects(Y)) < 4:
+                    await watch.take()
+                items = (await peer.ask("GET", "/internal/v1/dead-letters"))["items"]
+                assert [(item["key"], item["attempts"]) for item in items] == [("x", 3), ("x", 0), ("x", 0)]
+                world.broken.clear()
+                assert await peer.ask("POST", "/internal/v1/dead-letters", params={"key": "y"}) == {"requested": 0}
+                assert await peer.ask("POST", "/internal/v1/dead-letters", params={"key": "x"}) == {"requested": 3}
+                while await world.letters(X):
+                    await watch.take()
+        await peer.aclose()
+        assert await world.effects(X) == await world.effects(Y) == [0, 1, 2, 3]

@@ -97,8 +97,15 @@ async def waiting(office: Office) -> list[tuple[str, int]]:
     return [tuple(row) for row in rows]
 
 
-async def test_what_happens_to_one_essay_happens_to_no_other(office: Office, tmp_path: Path) -> None:
-    office.queue._timeout_s = 2
+async def test_what_happens_to_one_essay_happens_to_no_other(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = office.workers.run
+
+    def run(*call: Any, timeout_s: float) -> Awaitable[Any]:  # noqa: ANN401 -- of any function
+        return real(*call, timeout_s=1 if "hang" in call else timeout_s)
+
+    monkeypatch.setattr(office.workers, "run", run)
     for text in ("good", "fail", "die", "hang", "exhaust", f"die-once {tmp_path}/died", "well"):
         await office.request(text)
     office.open()
