@@ -29,7 +29,7 @@ from huleedu.platform.backplane.memory import MemoryBackplane
 from huleedu.platform.clock import Clock
 from huleedu.platform.db import Tx
 from huleedu.platform.metrics import REGISTRY
-from tests.given import described
+from tests.given import described, heard
 from tests.system.house import House, Teacher, essay, inhabited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -120,9 +120,12 @@ class Scene:
         return self.live._sockets[self.backplane.get_user_channel(teacher.user_id)]
 
     async def change(self, teacher: Teacher) -> None:
-        """Make a batch and see that its view, and so its frame, has come."""
-        batch_id = await teacher.batch()
-        await teacher.until(batch_id, lambda found: bool(found["version"]))
+        """Make a batch and see that its view and its frame have come: a view may be seen before its frame is sent."""
+        async with heard(self.backplane, self.backplane.get_user_channel(teacher.user_id)) as messages:
+            batch_id = await teacher.batch()
+            await teacher.until(batch_id, lambda found: bool(found["version"]))
+            while json.loads(await messages.get()).get("batch_id") != batch_id:
+                """Others' frames, and what is no frame at all."""
 
     async def head(self, teacher: Teacher) -> str:
         return str((await teacher.ask("GET", "/batches", 200))["live_cursor"])
