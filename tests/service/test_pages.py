@@ -1,6 +1,8 @@
 """Pages of a list, while batches come, go and change: none that was there all along is skipped or shown twice."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -8,12 +10,14 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from huleedu.aggregator import store
 from huleedu.aggregator.handlers import Aggregator
 from huleedu.contracts.batch import BatchClientStatus, ProcessingPipelineState
 from huleedu.platform.app import Platform
-from tests.given import DATABASES, ManualClock, opened
+from tests.given import ManualClock, opened
+from tests.service.school import hasty
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READY, PROCESSING = BatchClientStatus.READY, BatchClientStatus.PROCESSING
@@ -72,8 +76,26 @@ class Shelf:
         )
         await self.db.write(lambda tx: store.put_batches(tx, [1], [state]))
 
+    async def clear(self) -> None:
+        """Begin with nothing of another example."""
+        for table in store.VIEWS:
+            await self.db.write(lambda tx: tx.execute(delete(table)))  # noqa: B023 -- awaited at once
+
     def _pick(self, number: int) -> str:
         return sorted(self.shown)[number % len(self.shown)]
+
+
+Place = tuple[asyncio.Runner, Platform]
+
+
+@pytest.fixture(scope="module")
+def place(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:  # noqa: ARG001 -- one for each
+    """A platform that is opened once, and what runs there: to open it takes longer than to read pages."""
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        opening = opened(tmp_path_factory.mktemp("pages"), ManualClock(), hasty)
+        yield runner, runner.run(stack.enter_async_context(opening))
+        runner.run(stack.aclose())
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,33 +106,34 @@ class Shelf:
     limit=st.integers(1, 3),
 )
 def test_pages_neither_skip_nor_repeat(
-    tmp_path_factory: pytest.TempPathFactory,
+    place: Place,
     there: list[Come],
     steps: list[list[Step]],
     wanted: BatchClientStatus | None,
     limit: int,
 ) -> None:
-    async def read() -> None:
-        async with opened(tmp_path_factory.mktemp("pages"), ManualClock()) as platform:
-            shelf = Shelf(platform)
-            for come in there:
-                await shelf.play(come)
-            shelf.steady = dict(shelf.shown)
-            seen: list[str] = []
-            cursor: str | None = None
-            for meanwhile in [*steps, *([] for _ in range(100))]:
-                page = await shelf.aggregator.batches("anna", wanted, cursor, limit)
-                assert len(page["items"]) <= limit
-                seen += [item.batch_id for item in page["items"]]
-                cursor = page["next_cursor"]
-                if cursor is None:
-                    break
-                for step in meanwhile:
-                    await shelf.play(step)
-            assert cursor is None, "it comes to an end"
-            assert len(set(seen)) == len(seen)
-            assert seen == sorted(seen, reverse=True)
-            assert {batch for batch, status in shelf.steady.items() if wanted in {None, status}} <= set(seen)
-        await DATABASES.clear()
+    runner, platform = place
 
-    asyncio.run(read())
+    async def read() -> None:
+        shelf = Shelf(platform)
+        await shelf.clear()
+        for come in there:
+            await shelf.play(come)
+        shelf.steady = dict(shelf.shown)
+        seen: list[str] = []
+        cursor: str | None = None
+        for meanwhile in [*steps, *([] for _ in range(100))]:
+            page = await shelf.aggregator.batches("anna", wanted, cursor, limit)
+            assert len(page["items"]) <= limit
+            seen += [item.batch_id for item in page["items"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+            for step in meanwhile:
+                await shelf.play(step)
+        assert cursor is None, "it comes to an end"
+        assert len(set(seen)) == len(seen)
+        assert seen == sorted(seen, reverse=True)
+        assert {batch for batch, status in shelf.steady.items() if wanted in {None, status}} <= set(seen)
+
+    runner.run(read())
