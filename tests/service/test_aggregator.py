@@ -162,7 +162,7 @@ class History:
 
 
 @pytest.mark.timeout(180)
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=20, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(steps=st.lists(STEPS, min_size=10, max_size=40))
 def test_whatever_happens_it_adds_up_and_every_page_shows_it(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step]

@@ -182,7 +182,7 @@ KINDS = [(WHOLE, flipped), (WHOLE, cut), (WHOLE, spliced), (PDFS, numbered), (WO
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("samples", "mutant"), KINDS, ids=lambda kind: getattr(kind, "__name__", ""))
-@settings(max_examples=EXAMPLES, derandomize=FIXED, database=None, deadline=None)
+@settings(max_examples=EXAMPLES, derandomize=FIXED, database=None)
 @given(seed=st.integers(0, 2**64))
 def test_a_mutant_is_read_or_refused_within_the_limits_and_the_next_file_is_read(
     reader: Reader, samples: list[bytes], mutant: Callable[[bytes, random.Random], bytes], seed: int

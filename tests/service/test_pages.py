@@ -98,7 +98,7 @@ def place(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
         runner.run(stack.aclose())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     there=st.lists(st.builds(Come, st.uuids(), STATUS), min_size=1, max_size=12),
     steps=st.lists(st.lists(STEPS, max_size=4), max_size=8),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert
+from structlog.testing import capture_logs
 
 from huleedu.contracts.batch import BatchErasureReportedV1
 from huleedu.contracts.envelope import Event, EventEnvelope
@@ -14,6 +15,7 @@ from huleedu.contracts.messages import TOPICS
 from huleedu.contracts.notice import RecordParkedV1
 from huleedu.platform.app import connect, running
 from huleedu.platform.clock import Clock
+from huleedu.platform.errors import Unavailable
 from huleedu.platform.log import parking, store
 from tests.service.world import CHANGED, EFFECT, GROUP, REJECTED, Killed, Lane, World, event, events, world_at
 
@@ -34,6 +36,22 @@ async def parked(world: World, *lanes: Lane) -> None:
         await world.say(*events(lane, range(4)))
     await world.drain()
     world.broken.clear()
+
+
+async def test_that_a_key_is_parked_is_told_when_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_given: object) -> None:
+        raise Unavailable("Nobody keeps it.")
+
+    world.broken = {(X, 0)}
+    await world.say(event(X, 0))
+    with capture_logs() as told:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(parking, "give_up", away)
+            with pytest.raises(Unavailable):
+                await world.drain()
+        assert "log.parked" not in [line["event"] for line in told]
+        await world.drain()
+    assert [line["event"] for line in told].count("log.parked") == len(await world.letters(X)) == 1
 
 
 async def test_what_joins_a_key_while_it_is_redriven_comes_out_with_it(world: World) -> None:

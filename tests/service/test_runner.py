@@ -167,7 +167,7 @@ class Model:
             self.parked.add(lane)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_whatever_happens_each_effect_comes_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Step]

@@ -97,7 +97,7 @@ def test_errors_per_100_words_come_from_the_spell_check() -> None:
     assert (metrics.spelling_per_100_words, metrics.grammar_per_100_words, metrics.style_per_100_words) == (40, 20, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(alphabet="ab 1.!?…\n\r\"'’-å\u030a\u200b😀@/", max_size=80) | st.text(max_size=40),
     st.sampled_from(Language),

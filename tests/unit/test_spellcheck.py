@@ -31,7 +31,7 @@ def said(text: str, language: Language = Language.EN) -> dict[str, tuple[str, st
     return {remark.original: (remark.rule, remark.replacement) for remark in check(text, language).corrections}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS, st.sampled_from(Language))
 def test_nothing_outside_the_spans_changes(text: str, language: Language) -> None:
     result = check(text, language)
@@ -165,7 +165,7 @@ def test_the_engine_names_what_decides_a_result() -> None:
     assert engine.dictionaries.keys() >= {"en.dic", "en-gb.dic", "sv.dic", "en.words", "weights.json", "harper-py"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(("because", "restaurant", "beautiful", "English", "cat", "I'm")), st.data())
 def test_a_word_is_found_from_any_two_edits(word: str, data: st.DataObject) -> None:
     typed = word.lower()

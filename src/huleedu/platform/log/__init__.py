@@ -61,7 +61,11 @@ class Log(Protocol):
         """Do for ever what the log needs besides being read: bring records to it, or forget old ones."""
 
     async def lag(self, group: str, topics: Collection[str]) -> Mapping[str, Backlog]:
-        """Return what this group has not handled yet, by topic, whoever of its consumers should."""
+        """Return what this group has not handled yet, by topic, whoever of its consumers should.
+
+        Raises:
+            Unavailable: if what keeps the records does not tell where they end.
+        """
 
     async def unsent(self) -> Backlog:
         """Return what is said and still waits to be brought to the log."""
